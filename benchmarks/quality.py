@@ -1,0 +1,462 @@
+"""How well items are scored, side by side on the same folds: ``make quality``.
+
+Five folds over every item's answers; each way of scoring sees the same four and scores the
+fifth. QWK is taken per item over its five scored parts, then averaged over items; intervals of
+differences come from a bootstrap over items, paired. Finished folds are kept in
+``build/quality``, so a run that was stopped goes on where it was.
+
+Writes ``docs/quality.md`` and ``docs/quality.json``; exits 1 and says which comparison was lost.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, partial
+from multiprocessing import get_context
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from benchmarks.public_data import FILES, PublicItem, quality_items, read_items
+from models.agreement import exact_agreement, quadratic_weighted_kappa
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT.parent / "shared" / "data"
+FOLDS, SEED = 5, 2013
+FULL_TUNING_RATE = 1e-4
+# Every fifth of the 52 items, from the third on: ten, six of SemEval's and four of SAF's.
+FULL_TUNING_ITEMS = slice(2, None, 5)
+RESAMPLES = 10_000
+ALLOWED_BELOW_FULL = 0.01
+
+Scores = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One item's answers, cut for one fold.
+
+    Attributes:
+        item_id, score_max: of the item; its scale starts at 0.
+        ids, texts, scores: of the answers to learn from.
+        unknown: texts to score.
+    """
+
+    item_id: str
+    score_max: int
+    ids: Sequence[str]
+    texts: Sequence[str]
+    scores: Scores
+    unknown: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One fold of one item for one arm, and the file that keeps its scores."""
+
+    arm: str
+    item: PublicItem
+    fold: int
+    kept: Path
+
+
+def majority(fold: Fold) -> Scores:
+    """The commonest score of the training answers, the lowest of several."""
+    values, counts = np.unique(fold.scores, return_counts=True)
+    return np.full(len(fold.unknown), values[counts.argmax()])
+
+
+def tfidf_ridge(fold: Fold) -> Scores:
+    """Words and word pairs, 2 to 5 characters; ridge with its strength from leave-one-out."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import RidgeCV
+    from sklearn.pipeline import make_pipeline, make_union
+
+    vectors = make_union(
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True),
+    )
+    model = make_pipeline(vectors, RidgeCV(np.logspace(-2, 2, 9)))
+    predicted = model.fit(fold.texts, fold.scores).predict(fold.unknown)
+    return np.clip(np.floor(predicted + 0.5), 0, fold.score_max).astype(np.int64)
+
+
+def frozen_logistic(fold: Fold) -> Scores:
+    """The frozen backbone's mean hidden state, standardised; logistic regression.
+
+    Its strength and class weights are those with the best QWK in an inner cross-validation.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import make_scorer
+    from sklearn.model_selection import GridSearchCV, StratifiedKFold
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if len(np.unique(fold.scores)) < 2:
+        return majority(fold)
+    grid = {
+        "logisticregression__C": [1e-3, 1e-2, 1e-1, 1.0],
+        "logisticregression__class_weight": [None, "balanced"],
+    }
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        grid,
+        scoring=make_scorer(quadratic_weighted_kappa),
+        cv=StratifiedKFold(3, shuffle=True, random_state=SEED),
+        error_score=0.0,
+    )
+    with warnings.catch_warnings():
+        # Rare score points may be missing from an inner part; that only weakens this choice.
+        warnings.simplefilter("ignore")
+        search.fit(_embed(fold.texts), fold.scores)
+    return np.asarray(search.predict(_embed(fold.unknown)), dtype=np.int64)
+
+
+def adapters(fold: Fold) -> Scores:
+    """The product's own path: hold out, train, write the directory, load it, score."""
+    from models.adapters import load_adapter
+    from models.heads import Scale
+    from models.scorer import Scorer
+    from models.training import Recipe, TrainingSet, split_validation, train_adapter
+
+    held_out = split_validation(fold.ids, fold.scores.astype(np.float64))
+    parts = [
+        TrainingSet([fold.texts[i] for i in np.flatnonzero(part)], fold.scores[part].astype(float))
+        for part in (~held_out, held_out)
+    ]
+    backbone = _backbone()
+    with TemporaryDirectory() as folder:
+        trained = train_adapter(
+            *parts,
+            Scale(0, fold.score_max),
+            backbone,
+            Recipe(),
+            Path(folder) / "adapter",
+            training_data_sha256=hashlib.sha256("\n".join(fold.ids).encode()).hexdigest(),
+        )
+        scorer = Scorer(backbone)
+        scorer.apply(load_adapter(trained.folder, backbone))
+    return scorer.score(fold.unknown).score.astype(np.int64)
+
+
+def full_tuning(fold: Fold, rate: float = FULL_TUNING_RATE) -> Scores:
+    """All weights of the same backbone, with the adapters' head, loss, batches and stopping."""
+    import copy
+
+    import torch
+
+    from models.fitting import Examples, Recipe, Trainee, fit, predict, prepare, training_dtype
+    from models.heads import Scale
+    from models.text import encode, with_limit
+    from models.training import split_validation
+
+    class Mixed(torch.nn.Module):
+        """float32 weights, products in the training type."""
+
+        def __init__(self, model: torch.nn.Module):
+            super().__init__()
+            self.model = model
+
+        def forward(self, **inputs: Any) -> Any:
+            with torch.autocast("cpu", dtype=training_dtype()):
+                return self.model(**inputs)
+
+    backbone, scale, recipe = _backbone(), Scale(0, fold.score_max), Recipe()
+    torch.manual_seed(recipe.seed)
+    model = copy.deepcopy(backbone.model).requires_grad_(True)
+    head = torch.nn.Linear(backbone.hidden_size, scale.n_points - 1)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    used = [p for name, p in model.named_parameters() if not name.startswith("pooler")]
+    groups = [
+        {"params": used, "lr": rate},
+        {"params": list(head.parameters()), "lr": recipe.head_learning_rate},
+    ]
+    trainee = Trainee(None, Mixed(model), head, groups, backbone.position_offset)
+    tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
+    held_out = split_validation(fold.ids, fold.scores.astype(np.float64))
+    learn, check = (
+        Examples(
+            encode(tokenizer, [fold.texts[i] for i in np.flatnonzero(part)]).token_ids,
+            fold.scores[part].astype(np.float64),
+        )
+        for part in (~held_out, held_out)
+    )
+    fit(trainee, learn, check, scale, recipe)
+    unknown = prepare(trainee, encode(tokenizer, fold.unknown).token_ids)
+    return predict(trainee, unknown, scale).score.astype(np.int64)
+
+
+ARMS: dict[str, tuple[str, Callable[[Fold], Scores]]] = {
+    "majority": ("majority score", majority),
+    "tfidf_ridge": ("TF-IDF (words, characters) + ridge", tfidf_ridge),
+    "frozen_logistic": ("frozen backbone + logistic regression", frozen_logistic),
+    "adapters": ("gradeline adapters", adapters),
+    "full_tuning": ("full fine-tuning of the same backbone", full_tuning),
+}
+
+
+def folds_of(scores: Scores) -> NDArray[np.int64]:
+    """Fold of each answer, int64 [n]: every score point dealt out in turn after a shuffle."""
+    random = np.random.default_rng(SEED)
+    folds, dealt = np.empty(len(scores), dtype=np.int64), 0
+    for point in np.unique(scores):
+        members = random.permutation(np.flatnonzero(scores == point))
+        folds[members] = (np.arange(len(members)) + dealt) % FOLDS
+        dealt += len(members)
+    return folds
+
+
+def run_job(job: Job) -> Job:
+    """Score one fold in a worker process and keep the scores."""
+    folds = folds_of(job.item.scores)
+    known, unknown = np.flatnonzero(folds != job.fold), np.flatnonzero(folds == job.fold)
+    fold = Fold(
+        item_id=job.item.item_id,
+        score_max=job.item.score_max,
+        ids=[job.item.response_ids[i] for i in known],
+        texts=[job.item.texts[i] for i in known],
+        scores=job.item.scores[known],
+        unknown=[job.item.texts[i] for i in unknown],
+    )
+    started = time.process_time()
+    scores = ARMS[job.arm][1](fold)
+    result = {"scores": scores.tolist(), "cpu_s": time.process_time() - started}
+    temporary = job.kept.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result))
+    temporary.replace(job.kept)
+    return job
+
+
+def summarise(
+    items: Sequence[PublicItem], kept: Callable[[str, PublicItem, int], dict[str, Any]]
+) -> dict[str, Any]:
+    """Figures of all arms and the comparisons between them."""
+    rows = []
+    for place, item in enumerate(items):
+        row: dict[str, Any] = {"item_id": item.item_id, "n": len(item.texts), "arms": {}}
+        for arm in _arms_of(place, len(items)):
+            row["arms"][arm] = _agreement(item, [kept(arm, item, k) for k in range(FOLDS)])
+        rows.append(row)
+    means = {arm: _mean_row(rows, arm) for arm in ARMS}
+    comparisons = [_compare(rows, other, 0.0) for other in list(ARMS)[:3]]
+    comparisons.append(_compare(rows, "full_tuning", -ALLOWED_BELOW_FULL))
+    return {"arms": means, "comparisons": comparisons, "items": rows}
+
+
+def _agreement(item: PublicItem, results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    folds, machine = folds_of(item.scores), np.empty(len(item.texts), dtype=np.int64)
+    for fold, result in enumerate(results):
+        machine[folds == fold] = result["scores"]
+    return {
+        "qwk": float(quadratic_weighted_kappa(item.scores, machine)),
+        "exact": float(exact_agreement(item.scores, machine)),
+        "cpu_s": float(np.mean([result["cpu_s"] for result in results])),
+    }
+
+
+def _mean_row(rows: Sequence[dict[str, Any]], arm: str) -> dict[str, float]:
+    mine = [row["arms"][arm] for row in rows if arm in row["arms"]]
+    means = {name: float(np.mean([row[name] for row in mine])) for name in mine[0]}
+    return {"items": len(mine), **means}
+
+
+def _compare(rows: Sequence[dict[str, Any]], other: str, allowed: float) -> dict[str, Any]:
+    """Adapters minus another arm: won by the whole interval, or by the mean against full tuning."""
+    both = [row["arms"] for row in rows if other in row["arms"]]
+    gains = np.array([arms["adapters"]["qwk"] - arms[other]["qwk"] for arms in both])
+    draws = np.random.default_rng(SEED).integers(len(gains), size=(RESAMPLES, len(gains)))
+    low, high = np.percentile(gains[draws].mean(axis=1), [2.5, 97.5])
+    return {
+        "than": other,
+        "items": len(gains),
+        "difference": float(gains.mean()),
+        "low": float(low),
+        "high": float(high),
+        "needed": f"mean of {allowed:+.2f} or more" if allowed else "whole interval above 0",
+        "won": bool(gains.mean() >= allowed if allowed else low > 0),
+    }
+
+
+def _arms_of(place: int, n_items: int) -> list[str]:
+    full = place in range(n_items)[FULL_TUNING_ITEMS]
+    return [arm for arm in ARMS if arm != "full_tuning" or full]
+
+
+@cache
+def _backbone() -> Any:
+    import torch
+
+    from models.backbone import EMBEDDED, load_backbone
+
+    torch.set_num_threads(1)
+    return load_backbone(EMBEDDED)
+
+
+def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    import torch
+
+    from models.packing import hidden_states, mean_by_text, pack
+    from models.text import encode, with_limit
+
+    backbone = _backbone()
+    tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
+    rows = []
+    with torch.inference_mode():
+        for ids in encode(tokenizer, texts).token_ids:
+            packed = pack([ids], position_offset=backbone.position_offset)
+            rows.append(mean_by_text(hidden_states(backbone.model, packed), packed)[0].numpy())
+    return np.stack(rows)
+
+
+def _fingerprint() -> str:
+    """Kept results are good for this code and data only."""
+    digest = hashlib.sha256()
+    code = [*sorted((ROOT / "models").glob("*.py")), *sorted((ROOT / "benchmarks").glob("*.py"))]
+    for path in [*code, *(DATA / name for name in FILES)]:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _jobs(items: Sequence[PublicItem], folder: Path) -> list[Job]:
+    """Quick arms first, and in each the longest items first, so that no core idles at the end."""
+    jobs = [
+        Job(arm, item, fold, folder / f"{arm}-{item.item_id}-{fold}.json")
+        for place, item in enumerate(items)
+        for arm in _arms_of(place, len(items))
+        for fold in range(FOLDS)
+    ]
+    names = list(ARMS)
+    size = {item.item_id: sum(map(len, item.texts)) for item in items}
+    return sorted(jobs, key=lambda job: (names.index(job.arm), -size[job.item.item_id], job.fold))
+
+
+def _run(jobs: Sequence[Job], workers: int) -> None:
+    left = [job for job in jobs if not job.kept.exists()]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with (
+        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
+        Progress(*columns) as progress,
+    ):
+        names = list(dict.fromkeys(job.arm for job in jobs))
+        bars = {
+            arm: progress.add_task(
+                ARMS[arm][0],
+                total=sum(job.arm == arm for job in jobs),
+                completed=sum(job.arm == arm and job.kept.exists() for job in jobs),
+            )
+            for arm in names
+        }
+        for done in as_completed([pool.submit(run_job, job) for job in left]):
+            progress.advance(bars[done.result().arm])
+
+
+def _markdown(summary: dict[str, Any]) -> str:
+    lines = [
+        "# Quality on public data",
+        "",
+        "Written by `make quality`; the same figures are in `quality.json`. "
+        f"{FOLDS}-fold cross-validation on {len(summary['items'])} questions: 30 of SemEval-2013 "
+        "Task 7 (0..2) and 22 of SAF (0..4), train and unseen_answers together. QWK per item over "
+        "all its answers, then the mean over items. Adapters hold out part of the training folds "
+        "for early stopping; the simple baselines learn from all of them.",
+        "",
+        f"Run on {summary['date']}, {summary['workers']} processes, fingerprint of code and data "
+        f"`{summary['fingerprint']}`.",
+        "",
+        "| way of scoring | items | mean QWK | mean exact agreement | CPU-s per fold |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for arm, row in summary["arms"].items():
+        lines.append(
+            f"| {ARMS[arm][0]} | {row['items']} | {row['qwk']:.3f} | {row['exact']:.1%} "
+            f"| {row['cpu_s']:.1f} |"
+        )
+    lines += [
+        "",
+        "Adapters against each, on the items that both scored; 95% interval from a paired "
+        f"bootstrap over items ({RESAMPLES:,} resamples).",
+        "",
+        "| adapters minus | items | difference in mean QWK | interval | needed | |",
+        "| --- | ---: | ---: | :---: | --- | --- |",
+    ]
+    for row in summary["comparisons"]:
+        lines.append(
+            f"| {ARMS[row['than']][0]} | {row['items']} | {row['difference']:+.3f} | "
+            f"{row['low']:+.3f} to {row['high']:+.3f} | {row['needed']} | "
+            f"{'won' if row['won'] else '**lost**'} |"
+        )
+    names = list(ARMS)
+    lines += [
+        "",
+        "## QWK per item",
+        "",
+        "| item | n | " + " | ".join(names) + " |",
+        "| --- | ---: |" + " ---: |" * len(names),
+    ]
+    for row in summary["items"]:
+        cells = [f"{row['arms'][arm]['qwk']:.2f}" if arm in row["arms"] else "" for arm in names]
+        lines.append(f"| {row['item_id']} | {row['n']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run what is left, write both files, and judge."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    if not DATA.is_dir():
+        print(f"the public data is not at {DATA}; see docs/quality.md for the last figures")
+        return 1
+    # One thread per process, set before the workers load their libraries.
+    os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    fingerprint = _fingerprint()
+    folder = ROOT / "build" / "quality" / fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    items = quality_items(read_items(DATA))
+    jobs = _jobs(items, folder)
+    _run(jobs, arguments.workers)
+    results = {(job.arm, job.item.item_id, job.fold): job.kept for job in jobs}
+    summary: dict[str, Any] = {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "workers": arguments.workers,
+        "fingerprint": fingerprint,
+        "seed": SEED,
+        **summarise(items, partial(_read, results)),
+    }
+    (ROOT / "docs" / "quality.json").write_text(json.dumps(summary, indent=1) + "\n")
+    text = _markdown(summary)
+    (ROOT / "docs" / "quality.md").write_text(text)
+    print(text.split("## QWK per item")[0])
+    lost = [ARMS[row["than"]][0] for row in summary["comparisons"] if not row["won"]]
+    for name in lost:
+        print(f"LOST: adapters against {name}")
+    return 1 if lost else 0
+
+
+def _read(
+    results: dict[tuple[str, str, int], Path], arm: str, item: PublicItem, fold: int
+) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(results[arm, item.item_id, fold].read_text())
+    return loaded
+
+
+if __name__ == "__main__":
+    sys.exit(main())

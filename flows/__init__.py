@@ -1,0 +1,1 @@
+"""The verbs: each flow reads as the order of its steps."""

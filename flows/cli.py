@@ -1,0 +1,231 @@
+"""The ``gradeline`` command line: what there is to say, and nothing that takes time to load."""
+
+import argparse
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+EXIT_CODES = "Exit codes: 0 done, 2 held or refused, 1 error."
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; its flow is imported only now.
+
+    Returns:
+        0 done, 2 held or refused, 1 error.
+    """
+    options = parser().parse_args(arguments)
+    from flows import commands
+
+    return commands.run(options)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    root = argparse.ArgumentParser(
+        prog="gradeline",
+        description="Score written responses in nightly batches: "
+        "one shared backbone, a small adapter per item.",
+        epilog=f"{EXIT_CODES} `gradeline COMMAND --help` shows an example of each.",
+    )
+    root.add_argument(
+        "--home",
+        type=Path,
+        metavar="DIR",
+        help="the workspace that holds all state (default: $GRADELINE_HOME, else ./workspace)",
+    )
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _items(commands)
+    _ingest(commands)
+    _train(commands)
+    _nightly(commands)
+    _backfill(commands)
+    _evaluate(commands)
+    _status(commands)
+    _demo(commands)
+    return root
+
+
+def _command(
+    commands: "Commands", name: str, summary: str, example: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _items(commands: "Commands") -> None:
+    items = _command(
+        commands,
+        "items",
+        "add items from a bank, list or infer them",
+        "gradeline items add bank.yaml",
+    )
+    verbs = items.add_subparsers(dest="verb", required=True, metavar="VERB")
+    add = _command(verbs, "add", "add the items of a YAML bank", "gradeline items add bank.yaml")
+    add.add_argument("bank", type=Path, help="the YAML file with a list `items:`")
+    _json(add)
+    listing = _command(verbs, "list", "list the items and their scales", "gradeline items list")
+    _json(listing)
+    infer = _command(
+        verbs,
+        "infer",
+        "write a bank inferred from human-scored data, for you to check",
+        "gradeline items infer scored.csv > bank.yaml",
+    )
+    infer.add_argument("file", type=Path, help="an export with human scores")
+    _mapping(infer)
+
+
+def _ingest(commands: "Commands") -> None:
+    ingest = _command(
+        commands,
+        "ingest",
+        "read exports: responses in, refused rows kept with their reason",
+        "gradeline ingest exports/*.csv --season 2026-spring",
+    )
+    ingest.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    _season(ingest)
+    _mapping(ingest)
+    ingest.add_argument(
+        "--explain", action="store_true", help="show how the columns map, and change nothing"
+    )
+    ingest.add_argument(
+        "--infer-items",
+        action="store_true",
+        help="add items that are not in the bank, with the scale their human scores span",
+    )
+    _date(ingest)
+    _json(ingest)
+
+
+def _train(commands: "Commands") -> None:
+    train = _command(
+        commands,
+        "train",
+        "train an adapter for every item whose human-scored data is new",
+        "gradeline train --seasons 2025-fall",
+    )
+    _which(train)
+    _date(train)
+    _json(train)
+
+
+def _nightly(commands: "Commands") -> None:
+    nightly = _command(
+        commands,
+        "nightly",
+        "ingest the inbox and score every response that waits",
+        "gradeline nightly --season 2026-spring",
+    )
+    _season(nightly)
+    _mapping(nightly)
+    _date(nightly)
+    _json(nightly)
+
+
+def _backfill(commands: "Commands") -> None:
+    backfill = _command(
+        commands,
+        "backfill",
+        "score whole seasons, items or dates, with champions or a pinned version",
+        "gradeline backfill --seasons 2025-fall --adapter champion",
+    )
+    _which(backfill)
+    backfill.add_argument("--from", dest="from_date", type=_day, metavar="DATE")
+    backfill.add_argument("--to", dest="to_date", type=_day, metavar="DATE")
+    backfill.add_argument(
+        "--adapter",
+        type=_adapter,
+        default="champion",
+        metavar="champion|vN",
+        help="the adapter that scores (default: champion)",
+    )
+    _date(backfill)
+    _json(backfill)
+
+
+def _evaluate(commands: "Commands") -> None:
+    evaluate = _command(
+        commands,
+        "evaluate",
+        "agreement of the current scores with all human scores",
+        "gradeline evaluate --seasons 2026-spring",
+    )
+    _which(evaluate)
+    _date(evaluate)
+    _json(evaluate)
+
+
+def _status(commands: "Commands") -> None:
+    status = _command(commands, "status", "what the last run did", "gradeline status --json")
+    status.add_argument("--kind", help="the last run of this kind (nightly, train, ...)")
+    _json(status)
+
+
+def _demo(commands: "Commands") -> None:
+    demo = _command(
+        commands,
+        "demo",
+        "train the sample bank, run a night on it and show the result",
+        "gradeline --home demo-workspace demo",
+    )
+    _json(demo)
+
+
+def _which(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--seasons", nargs="+", metavar="S", help="only these seasons (default: all)"
+    )
+    command.add_argument("--items", nargs="+", metavar="ID", help="only these items (default: all)")
+
+
+def _season(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--season",
+        metavar="S",
+        help="season of rows that name none (default: $GRADELINE_SEASON)",
+    )
+
+
+def _mapping(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--mapping", type=Path, metavar="YAML", help="a file that says which column is which"
+    )
+
+
+def _date(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--date",
+        dest="administration_date",
+        type=_day,
+        metavar="DATE",
+        help="the day the run counts for, as 2026-03-12 (default: today, UTC)",
+    )
+
+
+def _json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date like 2026-03-12") from None
+
+
+def _adapter(text: str) -> int | str:
+    if text == "champion":
+        return text
+    number = text.removeprefix("v")
+    if not number.isdecimal() or int(number) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither champion nor a version like v3")
+    return int(number)

@@ -1,0 +1,134 @@
+"""What nightly and backfill have in common: plan, score, commit, evaluate, log, report."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.settings import Settings
+from tasks import evaluation, inference, reporting, run_log
+from tasks.inference import Plan, Selection, ShardResult
+from tasks.progress import progress
+from tasks.reporting import RunReport
+from tasks.tracking import RegisteredAdapter, Tracking, fetch_adapters
+from warehouse import db, reports, runs
+from warehouse.scores import Files
+
+NO_FILES = Files()
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a flow run left behind."""
+
+    report: RunReport
+    html: Path
+
+    @property
+    def status(self) -> str:
+        """``done`` or ``held``."""
+        return self.report.run.status
+
+
+def tracking_of(settings: Settings) -> Tracking:
+    """Where MLflow keeps its runs, as the settings say."""
+    return Tracking(settings.tracking_uri, settings.home, settings.programme)
+
+
+def score_and_report(
+    settings: Settings,
+    run_id: str,
+    adapters: Sequence[RegisteredAdapter],
+    selection: Selection,
+    *,
+    files: Files = NO_FILES,
+    reasons: Sequence[str] = (),
+) -> RunResult:
+    """Score what the selection holds, commit it, and tell people about it.
+
+    Args:
+        settings: the settings.
+        run_id: the run, already begun.
+        adapters: the adapter of each (item, trait); what has none is routed to people.
+        selection: which responses.
+        files: exports ingested by this run, by outcome.
+        reasons: what already holds the run, one sentence each.
+    """
+    plan = inference.plan_scoring(settings.warehouse, settings.parts, run_id, adapters, selection)
+    fetch_adapters(tracking_of(settings), _used(plan, adapters), settings.adapters)
+    results = _score(settings, plan)
+    held = [*reasons, *_failures(results)]
+    inference.commit_scores(settings.warehouse, run_id, plan, results, files, held)
+    load_ms = {name: ms for result in results for name, ms in result.load_ms.items()}
+    return tell(settings, run_id, Selection(), load_ms)
+
+
+def tell(
+    settings: Settings,
+    run_id: str,
+    selection: Selection,
+    load_ms: Mapping[str, float],
+    *,
+    all_scores: bool = False,
+) -> RunResult:
+    """Compute agreement, write the HTML report and log the run to MLflow.
+
+    Args:
+        settings: the settings.
+        run_id: the run; the scores it made are evaluated.
+        selection: with ``all_scores``, which of them.
+        load_ms: milliseconds it took to apply each adapter, by "<item_id> <trait>".
+        all_scores: evaluate the current scores of all runs, not only of this one.
+    """
+    scope = None if all_scores else run_id
+    evaluations = evaluation.evaluate_scores(
+        settings.warehouse, scope, seasons=selection.seasons, items=selection.items
+    )
+    by_day = evaluation.evaluate_by_day(
+        settings.warehouse, scope, seasons=selection.seasons, items=selection.items
+    )
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        report = RunReport(
+            run=reports.run(connection, run_id),
+            evaluations=tuple(evaluations),
+            rejects=tuple(reports.rejects_summary(connection, run_id)),
+            settings=_shown(settings),
+        )
+    html = reporting.write_report(settings.reports / f"{run_id}.html", report)
+    mlflow_run_id = run_log.log_scoring_run(tracking_of(settings), report, by_day, load_ms, html)
+    with db.connect(settings.warehouse) as connection:
+        runs.set_mlflow_run(connection, run_id, mlflow_run_id)
+    return RunResult(report, html)
+
+
+def _score(settings: Settings, plan: Plan) -> list[ShardResult]:
+    with progress("scoring", plan.rows) as advance:
+        return [
+            inference.score_shard(
+                plan.path,
+                shard,
+                settings.responses,
+                settings.adapters,
+                settings.backbone,
+                settings.max_tokens,
+                advance,
+            )
+            for shard in plan.shards
+        ]
+
+
+def _used(plan: Plan, adapters: Sequence[RegisteredAdapter]) -> list[RegisteredAdapter]:
+    hashes = {unit.adapter_sha256 for shard in plan.shards for unit in shard.units}
+    return [adapter for adapter in adapters if adapter.sha256 in hashes]
+
+
+def _failures(results: Sequence[ShardResult]) -> list[str]:
+    return [
+        f"item {failure.item_id} ({failure.trait}) was not scored: {failure.reason}"
+        for result in results
+        for failure in result.failures
+    ]
+
+
+def _shown(settings: Settings) -> dict[str, str]:
+    """The settings that explain a score; no path, no address."""
+    return {"backbone": settings.backbone, "max_tokens": str(settings.max_tokens)}

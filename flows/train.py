@@ -1,0 +1,218 @@
+"""Human-scored responses go in, registered adapters come out."""
+
+import logging
+import shutil
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+
+from flows.scoring import tracking_of
+from flows.settings import Settings, load_settings
+from models.backbone import resolve_backbone
+from models.training import Recipe
+from tasks import tracking, training
+from tasks.tracking import CHALLENGER, CHAMPION, NewAdapter
+from tasks.training import TrainedItem, UntrainedItem
+from tasks.workspace import locked, recorded_run
+from warehouse import db, runs
+from warehouse.training import record_seen
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainedRow:
+    """One trained adapter as the summary shows it."""
+
+    item_id: str
+    trait: str
+    version: int
+    alias: str
+    n_training: int
+    n_validation: int
+    qwk: float
+    exact: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training run did."""
+
+    run_id: str
+    status: str
+    trained: tuple[TrainedRow, ...]
+    untrained: tuple[UntrainedItem, ...]
+    unchanged: int
+
+
+@flow(name="train")
+def train(
+    seasons: list[str] | None = None,
+    items: list[str] | None = None,
+    administration_date: date | None = None,
+    home: Path | None = None,
+) -> TrainResult:
+    """Train an adapter for every (item, trait) whose human-scored data is new.
+
+    The first adapter of an item becomes its champion. A later one does if it beats the champion
+    on the same held-out rows by more than noise, and is kept as challenger otherwise.
+
+    Args:
+        seasons: learn from these only; from all where not given.
+        items: train these only; all where not given.
+        administration_date: the day the run counts for; today where not given.
+        home: the workspace; from the settings where not given.
+    """
+    settings = load_settings(home)
+    day = administration_date or datetime.now(UTC).date()
+    chosen = {
+        "seasons": tuple(sorted(set(seasons))) if seasons else None,
+        "items": tuple(sorted(set(items))) if items else None,
+    }
+    with locked(settings.home), recorded_run(settings.warehouse, "train", day, chosen) as run_id:
+        return _train(settings, run_id, day, **chosen)
+
+
+def _train(
+    settings: Settings,
+    run_id: str,
+    day: date,
+    seasons: tuple[str, ...] | None,
+    items: tuple[str, ...] | None,
+) -> TrainResult:
+    where = tracking_of(settings)
+    recipe = Recipe()
+    registered = tracking.list_adapters(where)
+    champions = tracking.list_adapters(where, CHAMPION)
+    tracking.fetch_adapters(where, champions, settings.adapters)
+    folder = settings.parts / run_id
+    plan = training.plan_training(
+        settings.warehouse,
+        settings.responses,
+        folder,
+        seasons=seasons,
+        items=items,
+        registered=registered,
+        champions=champions,
+        adapters=settings.adapters,
+        backbone=settings.backbone,
+        max_tokens=settings.max_tokens,
+        recipe=recipe,
+    )
+    tags = {"run_kind": "train", "administration_date": day.isoformat()}
+    parent = tracking.start_run(where, "training", run_id, tags)
+    rows: list[TrainedRow] = []
+    untrained: list[UntrainedItem] = []
+    for outcome in training.train_items(plan.jobs, settings.workers):
+        if isinstance(outcome, UntrainedItem):
+            logger.warning("item %s (%s): %s", outcome.item_id, outcome.trait, outcome.reason)
+            untrained.append(outcome)
+        else:
+            rows.append(_register(settings, parent, outcome, day, recipe))
+    shutil.rmtree(folder, ignore_errors=True)
+    rows.sort(key=lambda row: (row.item_id, row.trait))
+    status = "held" if any(outcome.failed for outcome in untrained) else "done"
+    _finish(settings, run_id, parent, day, status, rows, untrained)
+    return TrainResult(run_id, status, tuple(rows), tuple(untrained), plan.unchanged)
+
+
+def _register(
+    settings: Settings, parent: str, trained: TrainedItem, day: date, recipe: Recipe
+) -> TrainedRow:
+    """Keep a trained adapter, enter it in the registry and decide whether it is champion.
+
+    What it has seen is noted first: an adapter that the registry knows never lacks that note.
+    """
+    where = tracking_of(settings)
+    with db.connect(settings.warehouse) as connection:
+        record_seen(
+            connection,
+            trained.sha256,
+            trained.trait,
+            trained.training_ids,
+            trained.validation_ids,
+        )
+    new = NewAdapter(
+        item_id=trained.item_id,
+        trait=trained.trait,
+        folder=training.keep_adapter(trained, settings.adapters),
+        sha256=trained.sha256,
+        training_data_sha256=trained.data_sha256,
+        recipe_sha256=training.recipe_sha256(recipe),
+        backbone_sha256=resolve_backbone(settings.backbone).sha256,
+        metrics=_metrics(trained),
+    )
+    adapter = tracking.register_adapter(where, parent, new, day)
+    alias = _alias(trained)
+    tracking.set_alias(where, adapter, alias)
+    return TrainedRow(
+        item_id=trained.item_id,
+        trait=trained.trait,
+        version=adapter.version,
+        alias=alias,
+        n_training=len(trained.training_ids),
+        n_validation=len(trained.validation_ids),
+        qwk=trained.qwk,
+        exact=trained.exact,
+        seconds=trained.seconds,
+    )
+
+
+def _alias(trained: TrainedItem) -> str:
+    comparison = trained.comparison  # none where the item has no champion yet
+    return CHAMPION if comparison is None or comparison.better else CHALLENGER
+
+
+def _metrics(trained: TrainedItem) -> dict[str, float]:
+    metrics = {
+        "validation/qwk": trained.qwk,
+        "validation/exact_agreement": trained.exact,
+        "n/training": len(trained.training_ids),
+        "n/validation": len(trained.validation_ids),
+        "epochs": trained.epochs,
+        "training_s": trained.seconds,
+    }
+    if trained.comparison is not None:
+        metrics["comparison/n"] = trained.comparison.n
+        metrics["comparison/champion_qwk"] = trained.comparison.champion_qwk
+        metrics["comparison/challenger_qwk"] = trained.comparison.challenger_qwk
+        metrics["comparison/difference_low"] = trained.comparison.difference_low
+    return metrics
+
+
+def _finish(
+    settings: Settings,
+    run_id: str,
+    parent: str,
+    day: date,
+    status: str,
+    rows: list[TrainedRow],
+    untrained: list[UntrainedItem],
+) -> None:
+    judged = [row.qwk for row in rows if row.qwk == row.qwk]
+    tracking.log_run(
+        tracking_of(settings),
+        parent,
+        metrics={
+            "n/trained": len(rows),
+            "n/untrained": len(untrained),
+            "validation/qwk_mean_over_items": sum(judged) / len(judged) if judged else None,
+            "training_s": sum(row.seconds for row in rows),
+        },
+        params={"backbone": settings.backbone, **asdict(Recipe())},
+        day=day,
+        tables={"tables/adapters.json": _columns(rows)} if rows else {},
+        failed=status != "done",
+    )
+    reasons = [f"{one.item_id} ({one.trait}): {one.reason}" for one in untrained]
+    with db.connect(settings.warehouse) as connection, db.transaction(connection):
+        runs.finish_run(connection, run_id, status, runs.RunCounts(), message="; ".join(reasons))
+        runs.set_mlflow_run(connection, run_id, parent)
+
+
+def _columns(rows: list[TrainedRow]) -> dict[str, list[Any]]:
+    return {field.name: [getattr(row, field.name) for row in rows] for field in fields(TrainedRow)}

@@ -1,0 +1,1 @@
+"""Strings in, arrays out: the backbone, its adapters, and agreement statistics."""

@@ -1,0 +1,322 @@
+"""The training loop: an encoder, a head and scored texts in, their best weights out."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.agreement import quadratic_weighted_kappa
+from models.heads import Scale, ScoreColumns, ordinal_loss, ordinal_targets, read_out
+from models.packing import Packed, hidden_states, mean_by_text, pack
+from models.text import budget_batches
+
+# In training attention is cheap beside the rest, so a batch's texts share few, wide groups.
+TRAINING_SLACK_TOKENS = 32
+TRAINING_ROUND_TO = 64
+EVALUATION_TOKENS = 4096
+# Lower states of at most this many tokens are kept: 0.4 GB in bfloat16 at 384 wide.
+KEPT_TOKENS = 500_000
+# bfloat16 must be this much faster than float32 to be used: slower CPUs emulate it.
+BF16_GAIN = 1.3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an item's weights are trained.
+
+    Attributes:
+        rank, alpha: of the low-rank edits; their scaling is alpha / rank.
+        first_block: encoder blocks below this one are left as they are.
+        updates: optimiser steps to aim at; see ``epochs_for``.
+        min_epochs, max_epochs: bounds on the number of passes over the responses.
+        batch_size: responses per step.
+        learning_rate, head_learning_rate: peak rates of the edits and of the head.
+        warmup: share of the steps in which the rate rises; then it falls to zero.
+        weight_decay: AdamW's, on every trained weight.
+        class_weight_power: a response weighs as its score's frequency to minus this power.
+        patience: epochs without a better validation QWK before training stops.
+        seed: of the edits' start and of the order of responses.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    first_block: int = 0
+    updates: int = 100
+    min_epochs: int = 6
+    max_epochs: int = 16
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    head_learning_rate: float = 1e-3
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    class_weight_power: float = 0.0
+    patience: int = 5
+    seed: int = 20
+
+    def epochs_for(self, n: int) -> int:
+        """Passes over n responses: few items need many, many need few."""
+        steps = -(-n // self.batch_size)
+        return min(max(round(self.updates / steps), self.min_epochs), self.max_epochs)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Texts as token ids, n int64 arrays, and their human scores, float64 [n]."""
+
+    token_ids: Sequence[NDArray[np.int64]]
+    human_scores: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the responses gave.
+
+    Attributes:
+        training_loss: mean over the epoch's batches.
+        validation_qwk: of reported scores.
+        validation_qwk_raw: of raw scores, which moves less from epoch to epoch; steers training.
+        kept: this epoch's weights are the ones returned.
+    """
+
+    number: int
+    training_loss: float
+    validation_qwk: float
+    validation_qwk_raw: float
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """An encoder and a head, with the parameter groups that the optimiser moves.
+
+    Attributes:
+        lower: the frozen part below the first trained block, if the encoder was cut.
+        upper: the rest of the encoder, or all of it.
+        head: [K-1] logits from a mean hidden state.
+        groups: as torch optimisers take them.
+        position_offset: the backbone's.
+    """
+
+    lower: nn.Module | None
+    upper: nn.Module
+    head: nn.Linear
+    groups: list[dict[str, Any]]
+    position_offset: int
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All trained parameters."""
+        return [parameter for group in self.groups for parameter in group["params"]]
+
+    def below(self, token_ids: Sequence[NDArray[np.int64]]) -> list[Tensor] | None:
+        """What the lower part makes of each text, n of [length, hidden_size]; None if too big."""
+        lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+        if self.lower is None or lengths.sum() > KEPT_TOKENS:
+            return None
+        states: list[Tensor] = [torch.empty(0)] * len(token_ids)
+        with torch.no_grad():
+            for batch in budget_batches(lengths, EVALUATION_TOKENS):
+                packed = self._pack([token_ids[i] for i in batch])
+                sizes = [*lengths[batch].tolist(), packed.filler]
+                parts = torch.split(hidden_states(self.lower, packed), sizes)
+                for i, part in zip(batch, parts, strict=False):
+                    states[i] = part.clone()
+        return states
+
+    def logits(self, texts: "Prepared", chosen: NDArray[np.int64]) -> Tensor:
+        """Threshold logits of the chosen texts, float32 [len(chosen), K-1]."""
+        packed = self._pack([texts.token_ids[i] for i in chosen])
+        states = hidden_states(self.upper, packed, self._states(texts, chosen, packed))
+        logits: Tensor = self.head(mean_by_text(states, packed))
+        return logits
+
+    def _states(
+        self, texts: "Prepared", chosen: NDArray[np.int64], packed: Packed
+    ) -> Tensor | None:
+        if self.lower is None:
+            return None
+        if texts.below is None:
+            with torch.no_grad():
+                return hidden_states(self.lower, packed)
+        rows = [texts.below[i] for i in chosen]
+        return torch.cat([*rows, rows[0].new_zeros(packed.filler, rows[0].shape[1])])
+
+    def _pack(self, token_ids: Sequence[NDArray[np.int64]]) -> Packed:
+        return pack(
+            token_ids,
+            position_offset=self.position_offset,
+            slack_tokens=TRAINING_SLACK_TOKENS,
+            round_to=TRAINING_ROUND_TO,
+        )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Texts as token ids, and their states below the first trained block where these fit."""
+
+    token_ids: Sequence[NDArray[np.int64]]
+    below: list[Tensor] | None
+
+
+@cache
+def training_dtype() -> torch.dtype:
+    """The faster of bfloat16 and float32 on this CPU, found by timing a matrix product."""
+    bf16, fp32 = _product_s(torch.bfloat16), _product_s(torch.float32)
+    return torch.bfloat16 if bf16 * BF16_GAIN < fp32 else torch.float32
+
+
+def prepare(trainee: Trainee, token_ids: Sequence[NDArray[np.int64]]) -> Prepared:
+    """Do once what training does not change."""
+    return Prepared(token_ids, trainee.below(token_ids))
+
+
+def predict(trainee: Trainee, texts: Prepared, scale: Scale) -> ScoreColumns:
+    """Score n texts with the weights as they stand."""
+    lengths = np.array([len(ids) for ids in texts.token_ids], dtype=np.int64)
+    logits = torch.empty(len(lengths), scale.n_points - 1)
+    with torch.no_grad():
+        for batch in budget_batches(lengths, EVALUATION_TOKENS):
+            logits[torch.from_numpy(batch)] = trainee.logits(texts, batch)
+    return read_out(logits, scale)
+
+
+def fit(
+    trainee: Trainee,
+    training: Examples,
+    validation: Examples,
+    scale: Scale,
+    recipe: Recipe,
+    on_epoch: Callable[[Epoch, int], None] | None = None,
+) -> list[Epoch]:
+    """Train, and leave the trainee with the weights of the epoch that was kept.
+
+    The rate falls to zero over the planned epochs, so the last is as a rule the best; on a
+    dozen held-out responses an earlier peak is chance. The last epoch is therefore kept unless
+    an earlier one was better in validation QWK of the raw scores by more than noise,
+    ``1 / (2 sqrt(n))``. Training stops early when no epoch beat the best for
+    ``recipe.patience`` epochs.
+
+    Args:
+        trainee: changed in place.
+        training: what is learned from.
+        validation: the held-out part; if it is empty the last epoch is kept.
+        scale: the item's score scale.
+        recipe: rates, sizes and seed; the same recipe on the same data gives the same weights.
+        on_epoch: called after each epoch with it and the number of planned ones.
+    """
+    epochs = recipe.epochs_for(len(training.token_ids))
+    steps = _Steps(trainee, training, scale, recipe, epochs)
+    held_out = prepare(trainee, validation.token_ids)
+    history: list[Epoch] = []
+    best, best_weights = -np.inf, _copy(trainee.parameters)
+    kept, last_gain = 0, 0
+    for number in range(epochs):
+        loss = steps.epoch()
+        epoch = _judge(trainee, held_out, validation.human_scores, scale, number, loss)
+        history.append(epoch)
+        if on_epoch is not None:
+            on_epoch(epoch, epochs)
+        if epoch.validation_qwk_raw > best:
+            best, best_weights, kept = epoch.validation_qwk_raw, _copy(trainee.parameters), number
+            last_gain = number
+        if number - last_gain >= recipe.patience and number + 1 >= recipe.min_epochs:
+            break
+    noise = 0.5 / np.sqrt(max(len(validation.token_ids), 1))
+    if best - history[-1].validation_qwk_raw > noise:
+        _restore(trainee.parameters, best_weights)
+    else:
+        kept = len(history) - 1
+    return [
+        Epoch(e.number, e.training_loss, e.validation_qwk, e.validation_qwk_raw, e.number == kept)
+        for e in history
+    ]
+
+
+class _Steps:
+    """The optimiser, its schedule and the shuffled batches of one training."""
+
+    def __init__(
+        self, trainee: Trainee, training: Examples, scale: Scale, recipe: Recipe, epochs: int
+    ):
+        self.trainee, self.n = trainee, len(training.token_ids)
+        self.texts = prepare(trainee, training.token_ids)
+        self.targets = torch.from_numpy(ordinal_targets(training.human_scores, scale))
+        self.weights = _class_weights(training.human_scores, recipe.class_weight_power)
+        self.shuffle = np.random.default_rng(recipe.seed)
+        self.batches = -(-self.n // recipe.batch_size)
+        self.optimizer = torch.optim.AdamW(
+            trainee.groups, weight_decay=recipe.weight_decay, fused=True
+        )
+        total = epochs * self.batches
+        rising = max(1, round(recipe.warmup * total))
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer,
+            lambda step: min((step + 1) / rising, (total - step) / max(1, total - rising)),
+        )
+
+    def epoch(self) -> float:
+        """One pass over all responses in a new order; returns the mean loss of its batches."""
+        losses = []
+        for batch in np.array_split(self.shuffle.permutation(self.n), self.batches):
+            chosen = torch.from_numpy(batch)
+            logits = self.trainee.logits(self.texts, batch)
+            loss = ordinal_loss(logits, self.targets[chosen], self.weights[chosen])
+            loss.backward()  # type: ignore[no-untyped-call]
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            self.schedule.step()
+            losses.append(loss.item())
+        return float(np.mean(losses))
+
+
+def _judge(
+    trainee: Trainee,
+    texts: Prepared,
+    human: NDArray[np.float64],
+    scale: Scale,
+    number: int,
+    loss: float,
+) -> Epoch:
+    columns = predict(trainee, texts, scale)
+    return Epoch(
+        number,
+        loss,
+        quadratic_weighted_kappa(human, columns.score),
+        quadratic_weighted_kappa(human, columns.raw_score),
+    )
+
+
+def _class_weights(human_scores: NDArray[np.float64], power: float) -> Tensor:
+    """Weight per response, float32 [n]: (n / (points seen * responses with its score))^power."""
+    points, place, counts = np.unique(
+        np.floor(human_scores + 0.5), return_inverse=True, return_counts=True
+    )
+    weights = (len(human_scores) / (len(points) * counts)) ** power
+    return torch.from_numpy(weights[place].astype(np.float32))
+
+
+def _copy(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    return [parameter.detach().clone() for parameter in parameters]
+
+
+def _restore(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, weight in zip(parameters, weights, strict=True):
+            parameter.copy_(weight)
+
+
+def _product_s(dtype: torch.dtype) -> float:
+    """Seconds of a product of the encoder's usual shape: the best of five."""
+    left, right = torch.ones(512, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype)
+    runs = []
+    for _ in range(5):
+        started = time.perf_counter()
+        nn.functional.linear(left, right)
+        runs.append(time.perf_counter() - started)
+    return min(runs)

@@ -1,0 +1,106 @@
+"""Low-rank edits of linear layers (Hu et al. 2021, LoRA): W0 + scaling * B A."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """The edit of one linear layer.
+
+    Attributes:
+        a: float32 [rank, in_features].
+        b: float32 [out_features, rank].
+        scaling: factor on the product.
+    """
+
+    a: Tensor
+    b: Tensor
+    scaling: float
+
+    def delta(self) -> Tensor:
+        """What is added to the layer's weight, [out_features, in_features]."""
+        return (self.b @ self.a) * self.scaling
+
+
+def block_linears(model: nn.Module) -> dict[str, nn.Linear]:
+    """The linear layers that adapters edit: all in the encoder's numbered blocks.
+
+    Poolers and other parts outside the blocks have no number in their name and stay out.
+    """
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and any(part.isdigit() for part in name.split("."))
+    }
+
+
+class LowRankLinear(nn.Module):
+    """A frozen linear layer with a trainable low-rank branch.
+
+    The frozen weight keeps its own dtype; A and B are float32 masters, cast on every call.
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, scaling: float, generator: torch.Generator):
+        super().__init__()
+        self.weight, self.bias, self.scaling = base.weight, base.bias, scaling
+        # PEFT's start: A uniform as in a fresh linear layer, B zero, so the edit begins at nothing.
+        bound = 1.0 / math.sqrt(base.in_features)
+        start = torch.rand(rank, base.in_features, generator=generator)
+        self.a = nn.Parameter((start * 2 - 1) * bound)
+        self.b = nn.Parameter(torch.zeros(base.out_features, rank))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map [..., in_features] to [..., out_features]."""
+        flat = inputs.reshape(-1, inputs.shape[-1])
+        output: Tensor = _Branch.apply(  # type: ignore[no-untyped-call]
+            flat, self.weight, self.bias, self.a, self.b, self.scaling
+        )
+        return output.reshape(*inputs.shape[:-1], -1)
+
+    def edit(self) -> LowRank:
+        """A copy of the edit as it stands."""
+        return LowRank(self.a.detach().clone(), self.b.detach().clone(), self.scaling)
+
+
+class _Branch(torch.autograd.Function):
+    """Linear plus branch in one node: no gradient for the frozen weight, little kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, s: float
+    ) -> Tensor:
+        low_a, low_b = a.to(x.dtype), (b * s).to(x.dtype)
+        middle = x @ low_a.T
+        ctx.save_for_backward(x, weight, low_a, low_b, middle)
+        ctx.scaling = s
+        return nn.functional.linear(x, weight, bias).addmm_(middle, low_b.T)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, low_a, low_b, middle = ctx.saved_tensors
+        grad_middle = grad @ low_b
+        grad_a = (grad_middle.T @ x).float()
+        grad_b = (grad.T @ middle).float() * ctx.scaling
+        # The lowest adapted layers' inputs come from frozen embeddings: nothing to send down.
+        grad_x = (grad @ weight).addmm_(grad_middle, low_a) if ctx.needs_input_grad[0] else None
+        return grad_x, None, None, grad_a, grad_b, None
+
+
+def add_branches(
+    model: nn.Module, rank: int, scaling: float, generator: torch.Generator, first_block: int = 0
+) -> dict[str, LowRankLinear]:
+    """Replace the model's block layers by layers with a branch; returns them by name."""
+    branches = {
+        name: LowRankLinear(base, rank, scaling, generator)
+        for name, base in block_linears(model).items()
+        if int(next(part for part in name.split(".") if part.isdigit())) >= first_block
+    }
+    for name, branch in branches.items():
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, branch)
+    return branches

@@ -1,0 +1,237 @@
+"""Train one item's adapter and head on human-scored responses, and write them down."""
+
+import copy
+import hashlib
+import importlib.metadata
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from models.adapters import Adapter, Probe, Scoring, load_adapter, save_adapter
+from models.agreement import quadratic_weighted_kappa
+from models.backbone import Backbone
+from models.fitting import Epoch, Examples, Recipe, Trainee, fit, training_dtype
+from models.heads import Scale
+from models.lora import LowRankLinear, add_branches
+from models.scorer import Scored, Scorer
+from models.text import encode, with_limit
+from models.trunk import split
+
+__all__ = [
+    "FEWEST_RESPONSES",
+    "Recipe",
+    "TooFewResponsesError",
+    "TrainedAdapter",
+    "TrainingSet",
+    "split_validation",
+    "train_adapter",
+]
+
+FEWEST_RESPONSES = 10
+# Written for this project: adapters travel, so no student's text may be among them.
+PROBE_TEXTS = (
+    "The lamp stays dark because one wire has come off the battery.",
+    "i dont know",
+    "Plants take in carbon dioxide and give off oxygen while light falls on their leaves.",
+    "It sinks because it is heavier than the same amount of water, the other one floats.",
+    "7",
+)
+VERSIONED = ("torch", "transformers", "safetensors", "tokenizers", "numpy")
+
+
+class TooFewResponsesError(ValueError):
+    """An item has too few human scores to train on, or they are all the same."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Human-scored responses of one item.
+
+    Attributes:
+        texts: n texts, none of them blank.
+        human_scores: float64 [n], whole or half points on the item's scale.
+    """
+
+    texts: Sequence[str]
+    human_scores: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if len(self.texts) != len(self.human_scores):
+            raise ValueError(f"{len(self.texts)} texts but {len(self.human_scores)} scores")
+
+
+@dataclass(frozen=True)
+class TrainedAdapter:
+    """An adapter directory that has been written, and how it did on the held-out responses.
+
+    Attributes:
+        folder, sha256: the directory and its ``adapter_sha256``.
+        validation: scores of the validation responses, in their order, by the saved adapter.
+        validation_qwk: of the reported scores; NaN without validation responses.
+        history: one entry per epoch that was run.
+        seconds: wall time of it all.
+    """
+
+    folder: Path
+    sha256: str
+    validation: Scored
+    validation_qwk: float
+    history: tuple[Epoch, ...]
+    seconds: float
+
+
+def split_validation(
+    response_ids: Sequence[str],
+    human_scores: NDArray[np.float64],
+    fraction: float = 0.15,
+    seed: int = 20,
+) -> NDArray[np.bool_]:
+    """Choose the held-out responses: by a hash of their ids, alike for every score point.
+
+    A response keeps its rank under the hash whatever else is in the set. Every score point
+    gives ``fraction`` of its responses, the parts of responses left over going to the points
+    in turn, and never its last one.
+
+    Args:
+        response_ids: n ids.
+        human_scores: float64 [n].
+        fraction: share to hold out, in 0..1.
+        seed: changes the choice.
+
+    Returns:
+        bool [n], true where held out.
+    """
+    ranks = [hashlib.sha256(f"{seed}\n{name}".encode()).digest() for name in response_ids]
+    points = np.floor(np.asarray(human_scores, dtype=np.float64) + 0.5)
+    held_out = np.zeros(len(response_ids), dtype=np.bool_)
+    owed = 0.5
+    for point in np.unique(points):
+        members = sorted(np.flatnonzero(points == point), key=lambda member: ranks[member])
+        owed += fraction * len(members)
+        taken = min(math.floor(owed), len(members) - 1)
+        held_out[members[:taken]] = True
+        owed -= taken
+    return held_out
+
+
+def train_adapter(
+    training: TrainingSet,
+    validation: TrainingSet,
+    scale: Scale,
+    backbone: Backbone,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    training_data_sha256: str,
+    trait: str = "overall",
+    progress: Callable[[Epoch, int], None] | None = None,
+) -> TrainedAdapter:
+    """Train an adapter and write its directory.
+
+    Args:
+        training: at least FEWEST_RESPONSES, of two scores or more.
+        validation: held out by ``split_validation``; may be empty.
+        scale: the item's score scale.
+        backbone: loaded once per process; left as it is.
+        recipe: see ``models.fitting.Recipe``.
+        folder: where the adapter directory goes; an older one there is replaced.
+        training_data_sha256: hash of the data, written into ``scoring.json``.
+        trait: written into ``scoring.json``.
+        progress: called after each epoch with it and the number of planned ones.
+
+    Raises:
+        TooFewResponsesError: fewer than FEWEST_RESPONSES, or all of one score.
+        ValueError: a human score lies outside the scale.
+    """
+    started = time.perf_counter()
+    _check_enough(training)
+    trainee, branches = _lora_trainee(backbone, recipe, scale)
+    history = fit(
+        trainee,
+        _examples(training, backbone),
+        _examples(validation, backbone),
+        scale,
+        recipe,
+        progress,
+    )
+    scoring = Scoring(
+        backbone=backbone.name,
+        backbone_sha256=backbone.sha256,
+        score_min=scale.score_min,
+        score_max=scale.score_max,
+        trait=trait,
+        max_tokens=backbone.max_tokens,
+        training_data_sha256=training_data_sha256,
+        recipe=asdict(recipe),
+        versions={name: importlib.metadata.version(name) for name in VERSIONED},
+        probes=(),
+    )
+    adapter = Adapter(
+        edits={name: branch.edit() for name, branch in branches.items()},
+        head_weight=trainee.head.weight.detach().clone(),
+        head_bias=trainee.head.bias.detach().clone(),
+        scoring=scoring,
+    )
+    scorer = Scorer(backbone)
+    sha256 = save_adapter(folder, _with_probes(adapter, scorer))
+    scorer.apply(load_adapter(folder, backbone))
+    scored = scorer.score(validation.texts)
+    return TrainedAdapter(
+        folder=folder,
+        sha256=sha256,
+        validation=scored,
+        validation_qwk=float(quadratic_weighted_kappa(validation.human_scores, scored.score)),
+        history=tuple(history),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _check_enough(training: TrainingSet) -> None:
+    n, kinds = len(training.texts), len(np.unique(training.human_scores))
+    if n < FEWEST_RESPONSES or kinds < 2:
+        raise TooFewResponsesError(
+            f"found {n} human-scored responses with {kinds} different scores; training needs "
+            f"{FEWEST_RESPONSES} and 2 at least: score more responses by hand"
+        )
+
+
+def _lora_trainee(
+    backbone: Backbone, recipe: Recipe, scale: Scale
+) -> tuple[Trainee, dict[str, LowRankLinear]]:
+    generator = torch.Generator().manual_seed(recipe.seed)
+    model = copy.deepcopy(backbone.model).to(training_dtype())
+    scaling = recipe.alpha / recipe.rank
+    branches = add_branches(model, recipe.rank, scaling, generator, recipe.first_block)
+    lower, upper = split(model, recipe.first_block)
+    head = nn.Linear(backbone.hidden_size, scale.n_points - 1)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    low_rank = [side for branch in branches.values() for side in (branch.a, branch.b)]
+    groups = [
+        {"params": low_rank, "lr": recipe.learning_rate},
+        {"params": list(head.parameters()), "lr": recipe.head_learning_rate},
+    ]
+    return Trainee(lower, upper, head, groups, backbone.position_offset), branches
+
+
+def _examples(responses: TrainingSet, backbone: Backbone) -> Examples:
+    tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
+    scores = np.asarray(responses.human_scores, dtype=np.float64)
+    return Examples(encode(tokenizer, responses.texts).token_ids, scores)
+
+
+def _with_probes(adapter: Adapter, scorer: Scorer) -> Adapter:
+    scorer.apply(adapter, verify=False)
+    raw_scores = scorer.score(PROBE_TEXTS).raw_score
+    probes = tuple(
+        Probe(text=text, raw_score=float(raw))
+        for text, raw in zip(PROBE_TEXTS, raw_scores, strict=True)
+    )
+    return replace(adapter, scoring=adapter.scoring.model_copy(update={"probes": probes}))

@@ -1,0 +1,1 @@
+"""The nouns: Prefect tasks, each a unit of retry."""

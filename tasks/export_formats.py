@@ -1,0 +1,269 @@
+"""Exports as rows of strings, whatever their format; memory does not grow with the file."""
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import python_calamine
+
+from tasks.columns import ColumnMap, map_columns
+from tasks.delimited import RecordReader, Row, physical_lines
+from tasks.encodings import check_encoding, detect_encoding, open_text, sniff_format
+from tasks.mapping_file import MappingFile, known_layout
+from tasks.reasons import ExportRefusedError, Fault, Reason
+
+DELIMITERS = (",", "\t", ";", "|")
+DELIMITER_WORDS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
+PARQUET_BATCH_ROWS = 4096
+XLSX_LIMIT_BYTES = 500_000_000  # uncompressed: all of a sheet is in memory at once
+NESTED = "\x00nested"  # stands in a cell for a list or an object
+
+
+@dataclass(frozen=True)
+class Export:
+    """An opened export.
+
+    Attributes:
+        format: ``csv``, ``jsonl``, ``parquet`` or ``xlsx``.
+        encoding: of a text file, else None.
+        delimiter: its name, of a delimited file, else None.
+        layout: the built-in layout that its header is, if any.
+        header: the column names in order.
+        columns: which column is which.
+        rows: yields a row's cells in the header's order, or a fault; to be read once.
+    """
+
+    format: str
+    encoding: str | None
+    delimiter: str | None
+    layout: str | None
+    header: tuple[str, ...]
+    columns: ColumnMap
+    rows: Callable[[], Iterator[Row]]
+
+
+def open_export(path: Path, mapping: MappingFile | None, line_limit: int) -> Export:
+    """Find out how to read a file, and which column is which.
+
+    Args:
+        path: the file.
+        mapping: what a person says about it, if anything.
+        line_limit: characters that a row may have before it counts as broken.
+
+    Raises:
+        ExportRefusedError: it is absent, empty, or in no format that can be read.
+    """
+    try:
+        kind = sniff_format(path)
+        if kind == "delimited":
+            return _open_delimited(path, mapping or MappingFile(), mapping is None, line_limit)
+        if kind == "jsonl":
+            return _open_jsonl(path, mapping, line_limit)
+        return _open_parquet(path, mapping) if kind == "parquet" else _open_xlsx(path, mapping)
+    except OSError as error:
+        raise ExportRefusedError(f"the file cannot be read: {error.strerror or error}") from error
+
+
+def _export(
+    kind: str,
+    header: Sequence[str],
+    mapping: MappingFile | None,
+    rows: Callable[[], Iterator[Row]],
+    encoding: str | None = None,
+    delimiter: str | None = None,
+) -> Export:
+    layout = None if mapping else known_layout(header)
+    return Export(
+        kind,
+        encoding,
+        DELIMITER_WORDS.get(delimiter, delimiter) if delimiter else None,
+        layout[0] if layout else None,
+        tuple(header),
+        map_columns(header, mapping),
+        rows,
+    )
+
+
+def _open_delimited(path: Path, given: MappingFile, detect: bool, limit: int) -> Export:
+    encoding = given.encoding or detect_encoding(path)
+    check_encoding(path, encoding)
+    literal = given.quoting == "literal"
+    delimiter = given.delimiter or _sniff_delimiter(path, encoding, limit, literal)
+    header = _header(path, encoding, delimiter, limit, literal)
+    layout = known_layout(header) if detect else None
+    if layout:
+        literal = layout[1].quoting == "literal"
+
+    def rows() -> Iterator[Row]:
+        with open_text(path, encoding) as handle:
+            lines = _without_separator_line(physical_lines(handle, limit))
+            reader = RecordReader(lines, delimiter, limit, literal_quotes=literal)
+            reader.header()
+            yield from reader.rows(len(header))
+
+    return _export("csv", header, None if detect else given, rows, encoding, delimiter)
+
+
+def _header(path: Path, encoding: str, delimiter: str, limit: int, literal: bool) -> list[str]:
+    with open_text(path, encoding) as handle:
+        lines = _without_separator_line(physical_lines(handle, limit))
+        return RecordReader(lines, delimiter, limit, literal_quotes=literal).header()
+
+
+def _without_separator_line(lines: Iterator[str | None]) -> Iterator[str | None]:
+    """Leave out the first line ``sep=;`` that Excel writes."""
+    for number, line in enumerate(lines):
+        if number == 0 and line is not None and _separator(line):
+            continue
+        yield line
+
+
+def _separator(line: str) -> str | None:
+    words = line.rstrip("\r\n")
+    return words[4] if len(words) == 5 and words.lower().startswith("sep=") else None
+
+
+def _sniff_delimiter(path: Path, encoding: str, limit: int, literal: bool) -> str:
+    """The one that gives the header most known columns, then most columns."""
+    with open_text(path, encoding) as handle:
+        named = _separator(next(physical_lines(handle, limit), None) or "")
+    if named:
+        return named
+
+    def columns(delimiter: str) -> tuple[int, int]:
+        header = _header(path, encoding, delimiter, limit, literal)
+        return len(map_columns(header, None).names), len(header)
+
+    return max(DELIMITERS, key=columns)
+
+
+def _open_jsonl(path: Path, mapping: MappingFile | None, limit: int) -> Export:
+    encoding = (mapping.encoding if mapping else None) or detect_encoding(path)
+    check_encoding(path, encoding)
+
+    def objects() -> Iterator[dict[str, Any] | Fault]:
+        with open_text(path, encoding) as handle:
+            for line in physical_lines(handle, 8 * limit):  # \u0041 is one character of text
+                if line is None:
+                    yield Fault(Reason.ROW_TOO_LONG, f"a line of over {8 * limit} characters")
+                elif line.strip():
+                    yield _json_object(line)
+
+    # A key may be absent from most objects, so the header is every key of the file.
+    keys = dict.fromkeys(key for found in objects() if isinstance(found, dict) for key in found)
+    header = list(keys)
+
+    def rows() -> Iterator[Row]:
+        for found in objects():
+            if isinstance(found, Fault):
+                yield found
+            else:
+                yield [_json_cell(found.get(key)) for key in header]
+
+    return _export("jsonl", header, mapping, rows, encoding)
+
+
+def _json_object(line: str) -> dict[str, Any] | Fault:
+    try:
+        found = json.loads(line, parse_int=str, parse_float=str)  # ids keep every digit
+    except (ValueError, RecursionError):
+        return Fault(Reason.BAD_JSON)
+    return found if isinstance(found, dict) else Fault(Reason.BAD_JSON, "no object")
+
+
+def _json_cell(value: object) -> str:
+    return NESTED if isinstance(value, list | dict) else _plain(value)
+
+
+def _open_parquet(path: Path, mapping: MappingFile | None) -> Export:
+    try:
+        with pq.ParquetFile(path) as file:
+            header = file.schema_arrow.names
+    except (pa.ArrowException, OSError) as error:
+        raise ExportRefusedError("the file is no whole Parquet file: export it again") from error
+
+    def rows() -> Iterator[Row]:
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches(PARQUET_BATCH_ROWS):
+                    columns = [_arrow_cells(column) for column in batch.columns]
+                    yield from map(list, zip(*columns, strict=True))
+        except (pa.ArrowException, OSError) as error:
+            raise ExportRefusedError("the Parquet file is damaged: export it again") from error
+
+    return _export("parquet", header, mapping, rows)
+
+
+def _arrow_cells(column: pa.Array) -> list[str]:
+    kind = column.type
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return [NESTED] * len(column)
+    return [_plain(value) for value in column.to_pylist()]
+
+
+def _open_xlsx(path: Path, mapping: MappingFile | None) -> Export:
+    _check_zip(path)
+    values = _sheet(path)
+    header = next((row for row in values if any(row)), [])
+    while header and not header[-1]:
+        header.pop()
+
+    def rows() -> Iterator[Row]:
+        for row in values:
+            if any(row):
+                yield _fitted(row, len(header))
+
+    return _export("xlsx", header, mapping, rows)
+
+
+def _sheet(path: Path) -> Iterator[list[str]]:
+    """Rows of the first sheet, as strings."""
+    try:
+        with python_calamine.CalamineWorkbook.from_path(path) as book:
+            sheet = book.get_sheet_by_index(0)
+            for row in sheet.iter_rows():
+                yield [_plain(value) for value in row]
+    except python_calamine.CalamineError as error:
+        raise ExportRefusedError("the workbook cannot be read: save it again as .xlsx") from error
+
+
+def _check_zip(path: Path) -> None:
+    """Look into the archive before anything unpacks it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except zipfile.BadZipFile as error:
+        raise ExportRefusedError("the workbook is damaged: save it again as .xlsx") from error
+    if not any(entry.filename.startswith("xl/") for entry in entries):
+        raise ExportRefusedError("the file is a zip archive, not a workbook: unpack it first")
+    size = sum(entry.file_size for entry in entries)
+    if size > XLSX_LIMIT_BYTES:
+        raise ExportRefusedError(
+            f"the workbook unpacks to {size // 1_000_000} MB, "
+            f"over the limit of {XLSX_LIMIT_BYTES // 1_000_000} MB: save it as CSV"
+        )
+
+
+def _fitted(row: list[str], width: int) -> Row:
+    """A sheet's rows are all as wide as its widest; what stands beyond the header is a fault."""
+    if any(row[width:]):
+        filled = max(at for at, cell in enumerate(row, 1) if cell)
+        return Fault(Reason.ROW_TOO_LONG, f"{filled} cells, the header has {width}")
+    return row[:width] + [""] * (width - len(row))
+
+
+def _plain(value: object) -> str:
+    """A typed cell as people would write it: whole floats without .0, dates as ISO 8601."""
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:  # NaN is how many tools write an empty number
+        return ""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return value.isoformat() if isinstance(value, date | datetime | time) else str(value)

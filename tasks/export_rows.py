@@ -1,0 +1,303 @@
+"""Rows of an export checked one by one, and staged in Parquet for the warehouse to take in."""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.columns import ColumnMap, Rating
+from tasks.delimited import Row
+from tasks.export_formats import NESTED
+from tasks.reasons import Fault, Reason
+from warehouse.responses import STAGED_RATINGS, STAGED_ROWS
+
+BATCH_ROWS = 10_000
+BATCH_CHARACTERS = 8_000_000
+SEASON_BYTES = 200  # quoted, as a folder's name
+NO_SCORE = {"", "-", "–", ".", "na", "n/a", "nan", "none", "null"}
+NUMBER = re.compile(r"[+-]?\d{1,9}([.,]\d{1,9})?")
+SURROGATE = re.compile("[\ud800-\udfff]")  # a byte that did not decode, or half a character
+CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
+ROUNDED_ID = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
+TIME_FORMS = (
+    "%Y-%m-%d %H:%M:%S %Z",  # 2026-03-12 14:05:00 UTC
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d",
+    "%Y/%m/%d %I:%M:%S %p",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
+    "%d %B %Y %I:%M %p",  # 12 March 2026 2:05 PM
+    "%d %B %Y %H:%M",
+    "%B %d, %Y %I:%M %p",
+)
+
+
+class CheckedRow(NamedTuple):
+    """A row whose cells are what they should be, as far as that shows without the warehouse."""
+
+    response_id: str
+    item_id: str
+    trait: str | None
+    season: str
+    student_pseudo: str | None
+    submitted_at: datetime | None
+    text: str
+    text_sha256: str
+    characters: int
+    ratings: list[tuple[str | None, int, float]]  # trait, rater, score
+
+
+@dataclass(frozen=True)
+class RowRules:
+    """What a row is checked against.
+
+    Attributes:
+        columns: which column is which.
+        season: of rows that name none.
+        student_key: HMAC key that replaces student ids.
+        max_characters: a longer text is refused.
+    """
+
+    columns: ColumnMap
+    season: str | None
+    student_key: bytes
+    max_characters: int
+
+
+class RowFaultError(Exception):
+    """One row cannot be used; carries the fault. Always caught: bad rows are data."""
+
+    def __init__(self, reason: Reason, *details: str):
+        super().__init__(reason)
+        self.fault = Fault(reason, *details)
+
+
+def check_row(cells: list[str], rules: RowRules) -> CheckedRow:
+    """Read one row's cells.
+
+    Raises:
+        RowFaultError: with the first thing that is wrong.
+    """
+    response_id = _identifier("response_id", cells, rules.columns)
+    item_id = _identifier("item_id", cells, rules.columns)
+    _check_identifiers(response_id, item_id)
+    try:
+        return _check_cells(response_id, item_id, cells, rules)
+    except RowFaultError as error:
+        raise RowFaultError(*error.fault[:2], response_id, item_id) from None
+
+
+def pseudonym(student_id: str, key: bytes) -> str | None:
+    """HMAC-SHA256 of a student id, hex; None where there is none."""
+    return hmac.digest(key, student_id.encode(), "sha256").hex() if student_id else None
+
+
+def human_score(cell: str) -> float | None:
+    """A score in whole or half points; None for the usual signs of no score.
+
+    Raises:
+        RowFaultError: it is no number, or neither whole nor half.
+    """
+    words = cell.strip()
+    if words.casefold() in NO_SCORE:
+        return None
+    if not NUMBER.fullmatch(words):
+        raise RowFaultError(Reason.SCORE_NOT_A_NUMBER)
+    score = float(words.replace(",", "."))
+    if not (2 * score).is_integer():
+        raise RowFaultError(Reason.SCORE_OFF_SCALE, f"{score:g} is not a whole or half point")
+    return score
+
+
+def submitted_at(cell: str, form: str | None) -> datetime | None:
+    """A submission time in UTC; without a zone it is taken as UTC.
+
+    ISO 8601, and forms that cannot be read in two ways: 3/12/2026 is not among them, and needs
+    ``form``, strptime's.
+
+    Raises:
+        RowFaultError: it is in no known form, or outside the calendar.
+    """
+    if not cell:
+        return None
+    found = _parsed(cell, (form,)) if form else _iso(cell) or _parsed(cell, TIME_FORMS)
+    if found is None:
+        raise RowFaultError(Reason.BAD_SUBMITTED_AT)
+    try:
+        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+    except OverflowError:
+        raise RowFaultError(Reason.BAD_SUBMITTED_AT) from None
+
+
+def stage(rows: Iterable[Row], rules: RowRules, rows_file: Path, ratings_file: Path) -> None:
+    """Check every row and write it, or what is wrong with it, to the two staging files.
+
+    Args:
+        rows: cells or faults, in the export's order.
+        rules: what they are checked against.
+        rows_file: becomes Parquet of ``responses.STAGED_ROWS``, numbered from 1.
+        ratings_file: becomes Parquet of ``responses.STAGED_RATINGS``.
+    """
+    characters = 0
+    with _writer(rows_file, STAGED_ROWS) as staged, _writer(ratings_file, STAGED_RATINGS) as rated:
+        for number, row in enumerate(rows, 1):
+            checked = row if isinstance(row, Fault) else checked_or_fault(row, rules)
+            if isinstance(checked, Fault):
+                staged.add((number, *checked, *[None] * 7))
+                continue
+            staged.add((number, None, None, *checked[:-1]))
+            for trait, rater, score in checked.ratings:
+                rated.add((number, trait or checked.trait, rater, score))
+            characters += len(checked.text)
+            if characters >= BATCH_CHARACTERS:
+                staged.flush()
+                characters = 0
+
+
+def checked_or_fault(cells: list[str], rules: RowRules) -> CheckedRow | Fault:
+    """The row, or what is wrong with it."""
+    try:
+        return check_row(cells, rules)
+    except RowFaultError as error:
+        return error.fault
+
+
+class _BatchWriter:
+    """Collects rows and writes them to Parquet a batch at a time."""
+
+    def __init__(self, path: Path, schema: pa.Schema):
+        self._schema, self._rows = schema, list[tuple[Any, ...]]()
+        self._file = pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+
+    def add(self, row: tuple[Any, ...]) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= BATCH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._rows:
+            return
+        columns = zip(*self._rows, strict=True)
+        arrays = [
+            pa.array(column, field.type)
+            for column, field in zip(columns, self._schema, strict=True)
+        ]
+        self._file.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+        self._rows.clear()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@contextmanager
+def _writer(path: Path, schema: pa.Schema) -> Iterator[_BatchWriter]:
+    writer = _BatchWriter(path, schema)
+    try:
+        yield writer
+        writer.flush()
+    finally:
+        writer.close()
+
+
+def _check_cells(response_id: str, item_id: str, cells: list[str], rules: RowRules) -> CheckedRow:
+    columns = rules.columns
+    text = _text(_cell("text", cells, columns), rules.max_characters)
+    student_id = _cell("student_id", cells, columns).strip()
+    handed_in = _cell("submitted_at", cells, columns).strip()
+    return CheckedRow(
+        response_id=response_id,
+        item_id=item_id,
+        trait=_identifier("trait", cells, columns) or None,
+        season=_season(_identifier("season", cells, columns) or rules.season or ""),
+        student_pseudo=pseudonym(student_id, rules.student_key),
+        submitted_at=submitted_at(handed_in, columns.submitted_at_format),
+        text=text,
+        text_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        characters=len(text.strip()),
+        ratings=_ratings(cells, columns.ratings),
+    )
+
+
+def _cell(name: str, cells: list[str], columns: ColumnMap) -> str:
+    place = columns.positions.get(name)
+    if place is None:
+        return ""
+    value = cells[place]
+    if not (value.isascii() and value.isprintable()):
+        _check_characters(value)
+    return value
+
+
+def _identifier(name: str, cells: list[str], columns: ColumnMap) -> str:
+    value = _cell(name, cells, columns).strip() or columns.constants.get(name, "")
+    if not value.isprintable():
+        raise RowFaultError(Reason.INVALID_CHARACTER, f"in {name}")
+    return value
+
+
+def _check_characters(value: str) -> None:
+    if value == NESTED:
+        raise RowFaultError(Reason.NESTED_VALUE)
+    if SURROGATE.search(value):
+        raise RowFaultError(Reason.BAD_ENCODING)
+    if CONTROL.search(value):
+        raise RowFaultError(Reason.INVALID_CHARACTER)
+
+
+def _check_identifiers(response_id: str, item_id: str) -> None:
+    if not response_id:
+        raise RowFaultError(Reason.EMPTY_RESPONSE_ID)
+    if not item_id:
+        raise RowFaultError(Reason.MISSING_ITEM)
+    if ROUNDED_ID.fullmatch(response_id) or ROUNDED_ID.fullmatch(item_id):
+        raise RowFaultError(Reason.DAMAGED_ID)
+
+
+def _text(cell: str, limit: int) -> str:
+    text = cell.replace("\r\n", "\n").replace("\r", "\n") if "\r" in cell else cell
+    if len(text) > limit:
+        raise RowFaultError(Reason.TEXT_TOO_LONG, f"{len(text)} characters, the limit is {limit}")
+    return text
+
+
+def _season(season: str) -> str:
+    if not season or len(quote(season, safe="")) > SEASON_BYTES:
+        raise RowFaultError(Reason.BAD_SEASON)
+    return season
+
+
+def _ratings(cells: list[str], columns: tuple[Rating, ...]) -> list[tuple[str | None, int, float]]:
+    found = []
+    for rating in columns:
+        for rater, place in ((1, rating.human_score), (2, rating.human_score_2)):
+            score = None if place is None else human_score(cells[place])
+            if score is not None:
+                found.append((rating.trait, rater, score))
+    return found
+
+
+def _iso(cell: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(cell)
+    except ValueError:
+        return None
+
+
+def _parsed(cell: str, forms: Iterable[str]) -> datetime | None:
+    for form in forms:
+        try:
+            return datetime.strptime(cell, form)  # no zone is taken as UTC by the caller
+        except ValueError:
+            continue
+    return None

@@ -1,0 +1,353 @@
+"""Plan what must be scored, score it shard by shard, commit it in one transaction.
+
+Scoring never opens the warehouse: a shard reads its rows from the plan, the texts from the
+responses' Parquet files, and writes one part. Parts are named by a hash of what they hold, so a
+run that was killed and started again uses those that are there.
+"""
+
+import hashlib
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models.adapters import AdapterError, adapter_sha256, load_adapter
+from models.backbone import load_backbone
+from models.scorer import Scored, Scorer
+from tasks.progress import silent
+from tasks.spans import spans
+from tasks.tracking import RegisteredAdapter
+from warehouse import db, parts, schema
+from warehouse.scores import Files, RunCost, commit
+from warehouse.texts import read_texts
+
+SHARD_ROWS = 4_096  # a shard is this many rows, or one item if that has more
+SPLIT_ROWS = 32_768  # an item with more than this is split over several shards
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which responses a run looks at; None is no restriction."""
+
+    seasons: tuple[str, ...] | None = None
+    items: tuple[str, ...] | None = None
+    from_date: date | None = None
+    to_date: date | None = None
+    rescore: bool = False  # also what another adapter has scored (a backfill)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The rows of one shard that one adapter scores."""
+
+    item_id: str
+    trait: str
+    adapter_version: int
+    adapter_sha256: str
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A unit of scoring work; ``name`` is a hash of its rows and adapters."""
+
+    name: str
+    rows: int
+    units: tuple[Unit, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run has to score: the Parquet file with every row, and the shards in it."""
+
+    path: Path
+    responses: int
+    shards: tuple[Shard, ...]
+
+    @property
+    def rows(self) -> int:
+        """Scores to be made: responses times traits."""
+        return sum(shard.rows for shard in self.shards)
+
+
+@dataclass(frozen=True)
+class UnitFailure:
+    """An (item, trait) that was not scored, and why."""
+
+    item_id: str
+    trait: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShardResult:
+    """What scoring a shard cost and what went wrong in it."""
+
+    name: str
+    rows: int
+    adapters_loaded: int
+    load_ms: Mapping[str, float]  # "<item_id> <trait>" to milliseconds
+    seconds: float
+    failures: tuple[UnitFailure, ...]
+
+
+@task(cache_policy=NO_CACHE)
+def plan_scoring(
+    warehouse: Path,
+    folder: Path,
+    run_id: str,
+    adapters: Sequence[RegisteredAdapter],
+    selection: Selection,
+) -> Plan:
+    """List what a run has to score, grouped by item and packed into shards, and write it down.
+
+    The plan depends on the warehouse, the adapters and the selection alone.
+    """
+    with db.connect(warehouse) as connection:
+        connection.register("adapters", _adapter_table(adapters))
+        rows = db.table(
+            connection,
+            "plan_responses",
+            {
+                "run_id": run_id,
+                "seasons": _listed(selection.seasons),
+                "items": _listed(selection.items),
+                "from_date": selection.from_date,
+                "to_date": selection.to_date,
+                "rescore": selection.rescore,
+            },
+        )
+    shards, names = _shards(rows)
+    rows = rows.append_column("shard", pa.array(names, pa.string()))
+    path = folder / f"{run_id}.plan.parquet"
+    parts.write(path, rows)
+    return Plan(path, len(pc.unique(rows["response_id"])), shards)
+
+
+@task(cache_policy=NO_CACHE)
+def score_shard(
+    plan: Path,
+    shard: Shard,
+    responses: Path,
+    adapters: Path,
+    backbone: str,
+    max_tokens: int,
+    advance: Callable[[int], None] = silent,
+) -> ShardResult:
+    """Score one shard: each adapter applied once, one part written beside the plan.
+
+    An adapter that is missing, damaged or does not reproduce its probe predictions fails its own
+    rows; all others are scored.
+    """
+    began = time.perf_counter()
+    part = part_path(plan, shard)
+    if _is_part_of(part, shard):
+        logger.info("shard %s was scored before the run was interrupted", shard.name)
+        advance(shard.rows)
+        return ShardResult(shard.name, shard.rows, 0, {}, 0.0, ())
+    rows = pq.read_table(plan, filters=[("shard", "=", shard.name)])
+    texts = read_texts(responses, rows)
+    scorer = _scorer(backbone, max_tokens)
+    tables, failures, load_ms = [], [], {}
+    for unit in shard.units:
+        ids = _rows_of(rows, unit)["response_id"].to_pylist()
+        try:
+            load_ms[f"{unit.item_id} {unit.trait}"] = _apply(scorer, adapters, unit)
+        except AdapterError as error:
+            failures.append(UnitFailure(unit.item_id, unit.trait, str(error)))
+            logger.error("item %s (%s) is held: %s", unit.item_id, unit.trait, error)
+        else:
+            scored = scorer.score([texts[response_id] for response_id in ids])
+            tables.append(_part_table(ids, unit, scored, scorer.backbone.sha256))
+        advance(len(ids))
+    table = pa.concat_tables(tables) if tables else schema.PARTS.empty_table()
+    table = table.replace_schema_metadata({"shard": shard.name})
+    parts.write(part, table)
+    seconds = time.perf_counter() - began
+    return ShardResult(shard.name, len(table), len(load_ms), load_ms, seconds, tuple(failures))
+
+
+@task(cache_policy=NO_CACHE)
+def commit_scores(
+    warehouse: Path,
+    run_id: str,
+    plan: Plan,
+    results: Sequence[ShardResult],
+    files: Files,
+    reasons: Sequence[str],
+) -> None:
+    """Append all parts to the ledger in one transaction, then remove plan and parts."""
+    seconds = sum(result.seconds for result in results)
+    scored = sum(result.rows for result in results if result.seconds)
+    cost = RunCost(
+        adapters_loaded=sum(result.adapters_loaded for result in results),
+        peak_rss_mb=_peak_rss_mb(),
+        responses_per_s=scored / seconds if seconds else None,
+    )
+    paths = [part_path(plan.path, shard) for shard in plan.shards]
+    with db.connect(warehouse) as connection:
+        commit(connection, run_id, plan.path, paths, cost=cost, files=files, reasons=reasons)
+    for path in (*paths, plan.path):
+        path.unlink(missing_ok=True)
+
+
+def part_path(plan: Path, shard: Shard) -> Path:
+    """Where a shard's part lies."""
+    return plan.with_name(f"{shard.name}.part.parquet")
+
+
+@lru_cache(maxsize=1)
+def _scorer(backbone: str, max_tokens: int) -> Scorer:
+    """The backbone, loaded once per process."""
+    return Scorer(load_backbone(backbone, max_tokens=max_tokens))
+
+
+def _apply(scorer: Scorer, adapters: Path, unit: Unit) -> float:
+    """Put an adapter on the backbone; returns the milliseconds that took."""
+    began = time.perf_counter()
+    folder = adapters / unit.adapter_sha256
+    found = adapter_sha256(folder)
+    if found != unit.adapter_sha256:
+        raise AdapterError(
+            f"{folder} has sha256 {found[:12]}, {unit.adapter_sha256[:12]} was registered: "
+            "remove the folder, and it is fetched from the registry again"
+        )
+    scorer.apply(load_adapter(folder, scorer.backbone))
+    return (time.perf_counter() - began) * 1000
+
+
+def _part_table(ids: list[str], unit: Unit, scored: Scored, backbone_sha256: str) -> pa.Table:
+    n = len(ids)
+    now = datetime.now(UTC)
+    points = scored.probabilities.shape[1]
+    columns = [
+        pa.array(ids, pa.string()),
+        pa.repeat(unit.item_id, n),
+        pa.repeat(unit.trait, n),
+        pa.array(scored.raw_score, pa.float64()),
+        pa.array(scored.score, pa.int32()),
+        pa.array(scored.confidence, pa.float64()),
+        pa.ListArray.from_arrays(
+            np.arange(0, (n + 1) * points, points, dtype=np.int32),
+            pa.array(scored.probabilities.ravel(), pa.float32()),
+        ),
+        pa.array(scored.truncated, pa.bool_()),
+        pa.repeat(pa.scalar(unit.adapter_version, pa.int32()), n),
+        pa.repeat(unit.adapter_sha256, n),
+        pa.repeat(backbone_sha256, n),
+        pa.array(scored.latency_ms, pa.float64()),
+        pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), n),
+    ]
+    return pa.Table.from_arrays(columns, schema=schema.PARTS)
+
+
+def _rows_of(rows: pa.Table, unit: Unit) -> pa.Table:
+    return rows.filter((pc.field("item_id") == unit.item_id) & (pc.field("trait") == unit.trait))
+
+
+def _is_part_of(part: Path, shard: Shard) -> bool:
+    """Whether the file is a whole part of exactly this shard."""
+    if not part.exists():
+        return False
+    try:
+        with pq.ParquetFile(part) as file:
+            metadata = file.schema_arrow.metadata or {}
+            whole = file.metadata.num_rows == shard.rows
+            return whole and metadata.get(b"shard") == shard.name.encode()
+    except (pa.ArrowInvalid, OSError):
+        return False
+
+
+def _shards(rows: pa.Table) -> tuple[tuple[Shard, ...], list[str]]:
+    """Cut the sorted rows into shards; returns them and each row's shard name ("" for none)."""
+    names = [""] * len(rows)
+    shards: list[Shard] = []
+    pending: list[tuple[Unit, int, int]] = []
+
+    def close() -> None:
+        if pending:
+            shard = _shard(rows, pending)
+            for _, start, stop in pending:
+                names[start:stop] = [
+                    shard.name if use else "" for use in usable[start:stop].tolist()
+                ]
+            shards.append(shard)
+            pending.clear()
+
+    usable = np.asarray(
+        pc.and_(pc.invert(rows["blank"]), pc.is_valid(rows["adapter_sha256"])), dtype=bool
+    )
+    size = 0
+    for unit, start, stop in _units(rows, usable):
+        if size and size + stop - start > SHARD_ROWS:
+            close()
+            size = 0
+        pending.append((unit, start, stop))
+        size += stop - start
+    close()
+    return tuple(shards), names
+
+
+def _units(rows: pa.Table, usable: np.ndarray) -> list[tuple[Unit, int, int]]:
+    """Runs of rows with the same item and trait that have something to score."""
+    items, traits = rows["item_id"].to_pylist(), rows["trait"].to_pylist()
+    versions, hashes = rows["adapter_version"].to_pylist(), rows["adapter_sha256"].to_pylist()
+    units = []
+    for start, stop in spans(items, traits):
+        if not usable[start:stop].any():
+            continue
+        unit = Unit(items[start], traits[start], versions[start], hashes[start])
+        step = stop - start if stop - start <= SPLIT_ROWS else SHARD_ROWS
+        units += [
+            (unit, cut, min(cut + step, stop))
+            for cut in range(start, stop, step)
+            if usable[cut : cut + step].any()
+        ]
+    return units
+
+
+def _shard(rows: pa.Table, pending: Sequence[tuple[Unit, int, int]]) -> Shard:
+    digest = hashlib.sha256()
+    count = 0
+    for unit, start, stop in pending:
+        piece = rows.slice(start, stop - start)
+        piece = piece.filter(~pc.field("blank"))
+        count += len(piece)
+        digest.update(f"{unit.trait}\x1f{unit.adapter_sha256}\x1e".encode())
+        for column in ("response_id", "text_sha256"):
+            digest.update("\x1f".join(piece[column].to_pylist()).encode("utf-8") + b"\x1e")
+    return Shard(digest.hexdigest()[:16], count, tuple(unit for unit, _, _ in pending))
+
+
+def _adapter_table(adapters: Sequence[RegisteredAdapter]) -> pa.Table:
+    return pa.table(
+        {
+            "item_id": pa.array([a.item_id for a in adapters], pa.string()),
+            "trait": pa.array([a.trait for a in adapters], pa.string()),
+            "adapter_version": pa.array([a.version for a in adapters], pa.int32()),
+            "adapter_sha256": pa.array([a.sha256 for a in adapters], pa.string()),
+        }
+    )
+
+
+def _listed(values: tuple[str, ...] | None) -> list[str] | None:
+    return None if values is None else list(values)
+
+
+def _peak_rss_mb() -> float:
+    """The largest resident memory of this process so far, in MB (10^6 bytes)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -1,0 +1,59 @@
+"""Progress of long work: a bar with the time left on a terminal, log lines elsewhere."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+LOG_EVERY_S = 30.0
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far a piece of work is; yields the function to call with each advance."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _logged(description, total)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def silent(steps: int) -> None:
+    """Show nothing."""
+
+
+def _logged(description: str, total: int) -> Callable[[int], None]:
+    began = said = time.monotonic()
+    done = 0
+
+    def advance(steps: int) -> None:
+        nonlocal done, said
+        done += steps
+        now = time.monotonic()
+        if now - said >= LOG_EVERY_S and done:
+            said = now
+            left = (now - began) / done * (total - done)
+            logger.info("%s: %d of %d, about %.0f s left", description, done, total, left)
+
+    return advance

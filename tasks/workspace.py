@@ -1,0 +1,161 @@
+"""The workspace's lock, its inbox, and the bookkeeping of runs."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.exports import ExportRefusedError, IngestCounts, IngestOptions, ingest_export
+from warehouse import db, runs
+
+UNFINISHED_SUFFIXES = {".part", ".partial", ".tmp", ".crdownload", ".filepart"}
+logger = logging.getLogger(__name__)
+
+
+class WorkspaceBusyError(RuntimeError):
+    """Another command is changing this workspace."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file in the inbox, and the season its folder names, if it does."""
+
+    path: Path
+    season: str | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An export that was refused whole, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What became of a set of exports."""
+
+    exports: tuple[IngestCounts, ...]
+    refusals: tuple[Refusal, ...]
+
+    @property
+    def accepted(self) -> int:
+        """Files that were ingested now."""
+        return sum(export.status == "accepted" for export in self.exports)
+
+    @property
+    def unchanged(self) -> int:
+        """Files whose bytes had been ingested before."""
+        return sum(export.status == "unchanged" for export in self.exports)
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the workspace: one flow at a time changes it.
+
+    The lock is the operating system's, so a killed process lets go of it.
+
+    Raises:
+        WorkspaceBusyError: another process holds it.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    note = home / ".lock.holder"
+    try:
+        with FileLock(home / ".lock", timeout=0):
+            note.write_text(f"process {os.getpid()}", encoding="utf-8")
+            yield
+    except Timeout as error:
+        holder = note.read_text(encoding="utf-8") if note.exists() else "another process"
+        raise WorkspaceBusyError(
+            f"{home} is in use by {holder}: wait until it has ended, and run again"
+        ) from error
+
+
+@contextmanager
+def recorded_run(
+    warehouse: Path, kind: str, administration_date: date, parameters: Mapping[str, Any]
+) -> Iterator[str]:
+    """A row in ``runs`` from start to end; yields its id.
+
+    An exception marks the run as failed, with the kind of error and no more: messages of other
+    libraries may quote data.
+    """
+    with db.connect(warehouse) as connection:
+        run_id = runs.start_run(connection, kind, administration_date, parameters)
+    try:
+        yield run_id
+    except Exception as error:
+        with db.connect(warehouse) as connection, db.transaction(connection):
+            counts = runs.RunCounts()
+            message = f"{type(error).__name__}; nothing of this run was committed"
+            runs.finish_run(connection, run_id, "failed", counts, message=message)
+        raise
+
+
+def inbox_exports(inbox: Path) -> list[Export]:
+    """The exports that wait in the inbox, by name; ``inbox/<season>/`` names a season.
+
+    Hidden files and those with the suffix of an unfinished upload are left alone.
+    """
+    inbox.mkdir(parents=True, exist_ok=True)
+    found = []
+    for path in sorted(inbox.glob("*")) + sorted(inbox.glob("*/*")):
+        parent = path.parent if path.parent != inbox else None
+        if not path.is_file() or path.name.startswith(".") or _settled_folder(parent):
+            continue
+        if path.suffix.lower() not in UNFINISHED_SUFFIXES:
+            found.append(Export(path, parent.name if parent else None))
+    return found
+
+
+@task(cache_policy=NO_CACHE)
+def ingest_exports(
+    warehouse: Path,
+    responses: Path,
+    exports: list[Export],
+    run_id: str,
+    options: IngestOptions,
+) -> IngestReport:
+    """Ingest exports one after another; a file that cannot be used does not stop the others."""
+    counts: list[IngestCounts] = []
+    refusals: list[Refusal] = []
+    for export in exports:
+        chosen = options.with_season(export.season or options.season)
+        try:
+            counts.append(ingest_export(warehouse, responses, export.path, run_id, chosen))
+        except ExportRefusedError as error:
+            logger.warning("%s was refused: %s", export.path.name, error)
+            refusals.append(Refusal(export.path.name, str(error)))
+    return IngestReport(tuple(counts), tuple(refusals))
+
+
+@task(cache_policy=NO_CACHE)
+def clear_inbox(inbox: Path, exports: list[Export], report: IngestReport) -> None:
+    """Move what was ingested to ``inbox/done``, and what was refused to ``inbox/refused``."""
+    refused = {refusal.file for refusal in report.refusals}
+    for export in exports:
+        folder = inbox / ("refused" if export.path.name in refused else "done")
+        folder.mkdir(parents=True, exist_ok=True)
+        export.path.replace(_free_name(folder / export.path.name))
+
+
+def _settled_folder(folder: Path | None) -> bool:
+    return folder is not None and folder.name in {"done", "refused"}
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or the first of ``name.2.ext``, ``name.3.ext`` ... that is not taken."""
+    candidate, number = path, 1
+    while candidate.exists():
+        number += 1
+        candidate = path.with_name(f"{path.stem}.{number}{path.suffix}")
+    return candidate

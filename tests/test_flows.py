@@ -1,0 +1,272 @@
+"""The flows, run as Prefect runs them, on a small bank with a small backbone."""
+
+import csv
+import random
+import shutil
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from flows.settings import load_settings
+from tasks import inference, item_bank
+from tasks.workspace import WorkspaceBusyError, locked
+from warehouse import db, items, reports
+
+BANK = """
+items:
+  - {item_id: "007", score_min: 0, score_max: 2, prompt: "Why does the lamp glow?"}
+  - item_id: essay/1
+    score_min: 1
+    score_max: 3
+    traits: [ideas, form]
+  - {item_id: unrated, score_min: 0, score_max: 1}
+"""
+MARK = "zyxwvut"  # in every response's text, and to be found nowhere but in responses/
+STUDENT = "S-4711"
+NIGHT = date(2026, 3, 12)
+WORDS = {0: "cold dark nothing", 1: "wire lamp maybe", 2: "current flows closed circuit"}
+
+
+@pytest.fixture(scope="module")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def response(points: int, seed: int) -> str:
+    chosen = random.Random(seed).choices(WORDS[points].split(), k=5)
+    return f"{' '.join(chosen)} {MARK} {seed}"
+
+
+def write_export(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def rows_of(item_id: str, trait: str, low: int, prefix: str, n: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "response_id": f"{prefix}{item_id}{number:03}",
+            "item_id": item_id,
+            "trait": trait,
+            "text": response(number % 3, number),
+            "student_id": STUDENT,
+            "submitted_at": "2026-03-12T10:00:00Z",
+            "human_score": low + number % 3,
+        }
+        for number in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(
+    prefect_server: None, tiny_backbone_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A workspace with items, training responses and adapters."""
+    from flows.ingest import ingest
+    from flows.train import train
+
+    home = tmp_path_factory.mktemp("trained")
+    bank = home / "bank.yaml"
+    bank.write_text(BANK, "utf-8")
+    settings = load_settings(home)
+    with db.connect(settings.warehouse) as connection:
+        items.add_items(connection, item_bank.item_rows(item_bank.read_bank(bank)))
+    rows = [
+        *rows_of("007", "overall", 0, "t", 36),
+        *rows_of("essay/1", "ideas", 1, "t", 36),
+        *rows_of("essay/1", "form", 1, "t", 36),
+    ]
+    export = write_export(home / "training.csv", rows)
+    assert ingest([export], season="2025-fall", home=home).status == "done"
+    result = train(home=home)
+    assert (result.status, len(result.trained), result.unchanged) == ("done", 3, 0)
+    assert {row.alias for row in result.trained} == {"champion"}
+    assert train(home=home).unchanged == 3
+    return home
+
+
+@pytest.fixture(scope="module", autouse=True)
+def backbone_setting(tiny_backbone_folder: Path) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADELINE_BACKBONE", str(tiny_backbone_folder))
+        patch.setenv("GRADELINE_WORKERS", "1")
+        yield
+
+
+@pytest.fixture
+def home(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained workspace, with tonight's export in its inbox.
+
+    MLflow's store stays the trained one's: it holds absolute paths.
+    """
+    folder = tmp_path / "home"
+    shutil.copytree(trained, folder)
+    night = [
+        *rows_of("007", "overall", 0, "n", 12),
+        *rows_of("essay/1", "ideas", 1, "n", 6),
+        *rows_of("unrated", "overall", 0, "n", 2),
+        {**rows_of("007", "overall", 0, "x", 1)[0], "text": " "},
+        {**rows_of("nowhere", "overall", 0, "x", 1)[0]},
+        {**rows_of("007", "overall", 0, "n", 1)[0]},
+    ]
+    write_export(folder / "inbox" / "2026-spring" / "night.csv", night)
+    return folder
+
+
+def outcome(home: Path) -> list[tuple[Any, ...]]:
+    """What the ledger says, without what differs from run to run."""
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        return connection.execute(
+            "SELECT response_id, trait, status, round(raw_score, 4), score, adapter_version "
+            "FROM current_scores ORDER BY ALL"
+        ).fetchall()
+
+
+def test_a_night(home: Path) -> None:
+    from flows.nightly import nightly
+
+    result = nightly(administration_date=NIGHT, home=home)
+    run = result.report.run
+    assert (result.status, run.reconciled, run.message) == ("done", True, "")
+    assert (run.received, run.accepted, run.rejected, run.duplicate) == (23, 21, 1, 1)
+    assert (run.scored, run.coded, run.routed, run.failed, run.waiting) == (18, 1, 2, 0, 0)
+    assert run.adapters_loaded == 3
+    assert len(outcome(home)) == 12 + 2 * 6 + 1
+    assert result.html.exists()
+    assert not list((home / "inbox").glob("*/night.csv")) or (home / "inbox/done").exists()
+    assert list((home / "parts").iterdir()) == []
+    again = nightly(administration_date=NIGHT, home=home)
+    assert (again.status, again.report.run.scored, again.report.run.received) == ("done", 0, 0)
+    assert again.report.run.routed == 2  # still waiting for people, or an adapter
+
+
+def test_no_text_and_no_student_leaves_the_responses(home: Path) -> None:
+    from flows.nightly import nightly
+
+    nightly(administration_date=NIGHT, home=home)
+    allowed = {"responses", "inbox", "training.csv"}
+    searched = [path for path in home.rglob("*") if path.is_file()]
+    searched = [path for path in searched if path.relative_to(home).parts[0] not in allowed]
+    assert len(searched) > 10
+    for secret in (MARK, STUDENT):
+        assert [path.name for path in searched if secret.encode() in path.read_bytes()] == []
+    parquet = b"".join(path.read_bytes() for path in (home / "responses").rglob("*.parquet"))
+    assert STUDENT.encode() not in parquet
+
+
+def test_mlflow_shows_the_run(home: Path) -> None:
+    from flows.nightly import nightly
+    from flows.scoring import tracking_of
+
+    result = nightly(administration_date=NIGHT, home=home)
+    client = tracking_of(load_settings(home)).client()
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        parent_id = reports.run(connection, result.report.run.run_id).mlflow_run_id
+    assert parent_id is not None
+    parent = client.get_run(parent_id)
+    assert parent.data.metrics["n/scored"] == 18
+    assert parent.data.tags["release_status"] == "done"
+    (history,) = client.get_metric_history(parent_id, "n/scored")
+    assert history.step == 20260312
+    children = client.search_runs(
+        [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent_id}'"
+    )
+    assert {(run.data.tags["item_id"], run.data.tags["trait"]) for run in children} == {
+        ("007", "overall"), ("essay/1", "ideas"), ("essay/1", "form")
+    }  # fmt: skip
+    (child,) = [run for run in children if run.data.tags["item_id"] == "007"]
+    assert {"qwk", "exact_agreement", "smd", "latency_ms/p50", "load_ms"} <= set(child.data.metrics)
+    drawn = {file.path for file in client.list_artifacts(child.info.run_id, "figures")}
+    assert drawn == {"figures/confusion.png", "figures/distribution.png"}
+
+
+def test_a_killed_night_ends_as_an_undisturbed_one(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.nightly import nightly
+
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(home, undisturbed)
+    expected = nightly(administration_date=NIGHT, home=undisturbed).report.run
+
+    class Killed(BaseException):
+        """As abrupt as a signal: no `except Exception` sees it."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(inference.commit_scores, "fn", killed)
+        patch.setattr(inference, "commit_scores", killed)
+        nightly(administration_date=NIGHT, home=home)
+    assert list((home / "parts").glob("*.part.parquet"))
+    resumed = nightly(administration_date=NIGHT, home=home).report.run
+    assert outcome(home) == outcome(undisturbed)
+    for count in ("received", "accepted", "scored", "coded", "routed", "rejected", "duplicate"):
+        assert getattr(resumed, count) == getattr(expected, count)
+
+
+def test_a_damaged_adapter_holds_its_item_only(home: Path) -> None:
+    from flows.nightly import nightly
+    from flows.scoring import tracking_of
+    from tasks.tracking import list_adapters
+
+    adapters = list_adapters(tracking_of(load_settings(home)), "champion")
+    (victim,) = [adapter for adapter in adapters if adapter.item_id == "007"]
+    head = home / "adapters" / victim.sha256 / "head.safetensors"
+    save_file({name: tensor + 1 for name, tensor in load_file(head).items()}, head)
+    result = nightly(administration_date=NIGHT, home=home)
+    run = result.report.run
+    assert (result.status, run.scored, run.failed, run.reconciled) == ("held", 6, 12, True)
+    assert "007" in run.message
+    shutil.rmtree(head.parent)  # as the message says: it is fetched from the registry again
+    mended = nightly(administration_date=NIGHT, home=home).report.run
+    assert (mended.status, mended.waiting, mended.scored, mended.failed) == ("done", 14, 12, 0)
+
+
+def test_backfill_takes_a_season_and_a_pinned_version(home: Path) -> None:
+    from flows.backfill import backfill
+
+    result = backfill(["2025-fall"], ["007"], adapter=1, home=home)
+    assert (result.status, result.report.run.scored) == ("done", 36)
+    (item,) = result.report.evaluations
+    assert (item.n_seen, item.n_rated) == (36, 0)  # agreement on what it has seen is not shown
+    assert backfill(["2025-fall"], ["007"], home=home).report.run.scored == 0
+
+
+def test_evaluate_looks_at_all_current_scores(home: Path) -> None:
+    from flows.evaluate import evaluate
+    from flows.nightly import nightly
+
+    nightly(administration_date=NIGHT, home=home)
+    result = evaluate(items=["007"], home=home)
+    assert [(item.item_id, item.n_rated) for item in result.report.evaluations] == [("007", 12)]
+
+
+def test_a_file_that_cannot_be_read_holds_the_night_and_stops_nothing(home: Path) -> None:
+    from flows.nightly import nightly
+
+    (home / "inbox" / "2026-spring" / "broken.xlsx").write_bytes(b"PK\x03\x04 not a workbook")
+    result = nightly(administration_date=NIGHT, home=home)
+    run = result.report.run
+    assert (result.status, run.scored, run.files_refused) == ("held", 18, 1)
+    assert "broken.xlsx" in run.message
+    assert [path.name for path in (home / "inbox" / "refused").iterdir()] == ["broken.xlsx"]
+
+
+def test_one_flow_at_a_time(home: Path) -> None:
+    from flows.nightly import nightly
+
+    with locked(home), pytest.raises(WorkspaceBusyError, match="in use by process"):
+        nightly(administration_date=NIGHT, home=home)

@@ -1,0 +1,173 @@
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import fitting
+from models.adapters import load_adapter
+from models.heads import Scale
+from models.scorer import Scorer
+from models.training import (
+    FEWEST_RESPONSES,
+    Recipe,
+    TooFewResponsesError,
+    TrainingSet,
+    split_validation,
+    train_adapter,
+)
+
+RECIPE = Recipe(first_block=1, min_epochs=8, max_epochs=8, learning_rate=5e-3, patience=8)
+
+
+def responses(n=48, seed=1):
+    """Score 2 for texts about a closed path, 1 for a battery, 0 for water."""
+    random = np.random.default_rng(seed)
+    endings = ("water is cold", "battery and wire", "path is closed")
+    fillers = ["i think", "because", "yes", "it is the same", "the bulb"]
+    scores = np.arange(n) % 3
+    texts = [f"{random.choice(fillers)} {endings[s]} {random.choice(fillers)}" for s in scores]
+    return TrainingSet(texts, scores.astype(np.float64))
+
+
+def train(backbone, folder, training=None, validation=None, **changes):
+    return train_adapter(
+        training or responses(),
+        validation or responses(21, seed=2),
+        changes.pop("scale", Scale(0, 2)),
+        backbone,
+        changes.pop("recipe", RECIPE),
+        folder,
+        training_data_sha256="a" * 64,
+        **changes,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_backbone, tmp_path_factory):
+    return train(tiny_backbone, tmp_path_factory.mktemp("trained") / "adapter")
+
+
+def test_it_learns_and_what_is_saved_scores_alike(tiny_backbone, trained):
+    assert trained.validation_qwk > 0.9
+    losses = [epoch.training_loss for epoch in trained.history]
+    assert losses[-1] < losses[0] / 2
+    assert sum(epoch.kept for epoch in trained.history) == 1
+    scorer = Scorer(tiny_backbone)
+    scorer.apply(load_adapter(trained.folder, tiny_backbone))
+    again = scorer.score(responses(21, seed=2).texts)
+    assert np.array_equal(again.raw_score, trained.validation.raw_score)
+
+
+def test_scoring_file_says_how_it_was_made(trained):
+    scoring = json.loads((trained.folder / "scoring.json").read_text())
+    assert scoring["recipe"]["first_block"] == 1
+    assert scoring["training_data_sha256"] == "a" * 64
+    assert (scoring["score_min"], scoring["score_max"], scoring["trait"]) == (0, 2, "overall")
+    assert len(scoring["probes"]) >= 4
+    texts = set(responses().texts) | set(responses(21, seed=2).texts)
+    assert not texts & {probe["text"] for probe in scoring["probes"]}
+
+
+def test_the_same_seed_gives_the_same_adapter(tiny_backbone, trained, tmp_path):
+    assert train(tiny_backbone, tmp_path / "again").sha256 == trained.sha256
+
+
+def test_the_backbone_is_left_as_it_was(tiny_backbone, tiny_backbone_folder, trained):
+    from safetensors.torch import load_file
+
+    stored = load_file(tiny_backbone_folder / "model.safetensors")
+    for name, parameter in tiny_backbone.model.named_parameters():
+        assert not parameter.requires_grad
+        assert parameter.equal(stored[name])
+
+
+def test_blocks_below_the_first_are_not_edited(tiny_backbone, trained):
+    edits = load_adapter(trained.folder, tiny_backbone).edits
+    assert edits
+    assert all(".layer.1." in name for name in edits)
+
+
+def test_work_kept_below_the_cut_changes_nothing(tiny_backbone, tmp_path, trained, monkeypatch):
+    monkeypatch.setattr(fitting, "KEPT_TOKENS", 0)
+    assert train(tiny_backbone, tmp_path / "kept").validation_qwk == pytest.approx(
+        trained.validation_qwk, abs=0.1
+    )
+
+
+def test_without_validation_the_last_epoch_is_kept(tiny_backbone, tmp_path):
+    nothing = TrainingSet([], np.array([]))
+    result = train(tiny_backbone, tmp_path / "a", validation=nothing)
+    assert result.history[-1].kept
+    assert np.isnan(result.validation_qwk)
+
+
+def test_half_points_and_a_scale_that_starts_above_zero(tiny_backbone, tmp_path):
+    scores = responses().human_scores + np.where(np.arange(48) % 4 == 0, 0.5, 0.0)
+    halves = TrainingSet(responses().texts, np.minimum(scores, 2) + 3)
+    result = train(tiny_backbone, tmp_path / "a", training=halves, scale=Scale(3, 5))
+    assert set(np.unique(result.validation.score)) <= {3, 4, 5}
+    assert np.corrcoef(result.validation.raw_score, responses(21, seed=2).human_scores)[0, 1] > 0.8
+
+
+@pytest.mark.parametrize(
+    "few",
+    [responses(FEWEST_RESPONSES - 1), TrainingSet(responses().texts, np.ones(48))],
+    ids=["few", "one score"],
+)
+def test_too_little_to_learn_from_is_refused(tiny_backbone, tmp_path, few):
+    with pytest.raises(TooFewResponsesError, match="score more responses by hand"):
+        train(tiny_backbone, tmp_path / "a", training=few)
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_score_off_the_scale_is_refused(tiny_backbone, tmp_path):
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.1"):
+        train(tiny_backbone, tmp_path / "a", scale=Scale(0, 1))
+
+
+def test_progress_hears_of_every_epoch(tiny_backbone, tmp_path):
+    heard = []
+    result = train(
+        tiny_backbone,
+        tmp_path / "a",
+        progress=lambda epoch, planned: heard.append((epoch, planned)),
+    )
+    assert len(heard) == len(result.history)
+    assert {planned for _, planned in heard} == {8}
+
+
+def test_training_stops_when_validation_no_longer_rises(tiny_backbone, tmp_path):
+    human = np.random.default_rng(4).permutation(responses(60, seed=2).human_scores)
+    noise = TrainingSet(responses(60, seed=2).texts, human)
+    recipe = Recipe(first_block=1, min_epochs=2, max_epochs=40, updates=900, patience=2)
+    result = train(tiny_backbone, tmp_path / "a", validation=noise, recipe=recipe)
+    assert len(result.history) < 40
+
+
+@pytest.mark.parametrize(("n", "least", "most"), [(20, 12, 99), (100, 6, 99), (1700, 1, 8)])
+def test_large_items_take_fewer_epochs(n, least, most):
+    assert least <= Recipe().epochs_for(n) <= most
+
+
+@given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=5), fraction=st.floats(0.05, 0.4))
+def test_split_takes_its_share_of_every_score_point(counts, fraction):
+    scores = np.repeat(np.arange(len(counts)), counts).astype(np.float64)
+    ids = [f"r{number}" for number in range(len(scores))]
+    held_out = split_validation(ids, scores, fraction, seed=1)
+    for point, count in enumerate(counts):
+        taken = held_out[scores == point].sum()
+        assert abs(taken - fraction * count) <= 1.5
+        assert taken < count
+    assert abs(held_out.sum() - fraction * len(scores)) <= len(counts) + 1
+
+
+def test_split_follows_the_ids_not_the_order():
+    scores = np.arange(60) % 3
+    ids = [f"{number:03d}" for number in range(60)]
+    held_out = {ids[i] for i in np.flatnonzero(split_validation(ids, scores, 0.2, 1))}
+    turned = np.arange(60)[::-1]
+    other = split_validation([ids[i] for i in turned], scores[turned], 0.2, 1)
+    assert {ids[turned[i]] for i in np.flatnonzero(other)} == held_out
+    assert held_out != {ids[i] for i in np.flatnonzero(split_validation(ids, scores, 0.2, 2))}

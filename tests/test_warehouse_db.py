@@ -1,0 +1,97 @@
+"""The warehouse opens for seconds, migrates itself, and keeps all of a transaction or nothing."""
+
+import multiprocessing
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from warehouse import db, parts
+
+
+def test_a_new_warehouse_has_every_table_of_the_contract(tmp_path: Path) -> None:
+    with db.connect(tmp_path / "new" / "warehouse.duckdb") as connection:
+        found = connection.execute("SELECT table_name FROM information_schema.tables").fetchall()
+    names = {name for (name,) in found}
+    assert {"items", "responses", "rejects", "human_scores", "runs", "scores"} <= names
+    assert "current_scores" in names
+
+
+def test_opening_again_migrates_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        with db.connect(tmp_path / "warehouse.duckdb") as connection:
+            versions = connection.execute("SELECT version FROM migrations").fetchall()
+    assert len(versions) == len(set(versions)) > 0
+
+
+def test_a_warehouse_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    with db.connect(path) as connection:
+        connection.execute("INSERT INTO migrations VALUES (9999, 'later', now())")
+    with (
+        pytest.raises(db.WarehouseTooNewError, match="migration 9999"),
+        db.connect(path, read_only=True),
+    ):
+        pass
+
+
+def test_reading_needs_a_warehouse(tmp_path: Path) -> None:
+    with (
+        pytest.raises(FileNotFoundError, match="no warehouse"),
+        db.connect(tmp_path / "none.duckdb", read_only=True),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    insert = "INSERT INTO items VALUES ('A', 'overall', 0, 3, NULL, NULL, NULL, now())"
+    with db.connect(tmp_path / "warehouse.duckdb") as connection:
+        with pytest.raises(ZeroDivisionError), db.transaction(connection):
+            connection.execute(insert)
+            raise ZeroDivisionError
+        assert connection.execute("SELECT count(*) FROM items").fetchall() == [(0,)]
+        with db.transaction(connection):
+            connection.execute(insert)
+        assert connection.execute("SELECT count(*) FROM items").fetchall() == [(1,)]
+
+
+def hold(path: Path, held: Event, let_go: Event) -> None:
+    with db.connect(path):
+        held.set()
+        let_go.wait(30)
+
+
+def test_a_busy_warehouse_is_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    spawn = multiprocessing.get_context("spawn")
+    held, let_go = spawn.Event(), spawn.Event()
+    holder = spawn.Process(target=hold, args=(path, held, let_go))
+    holder.start()
+    try:
+        assert held.wait(30)
+        with pytest.raises(db.WarehouseLockedError), db.connect(path, wait_s=0.3):
+            pass
+    finally:
+        let_go.set()
+    with db.connect(path, wait_s=30) as connection:
+        assert connection.execute("SELECT count(*) FROM runs").fetchall() == [(0,)]
+    holder.join(30)
+
+
+def test_a_parquet_file_is_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "part.parquet"
+    with pytest.raises(ZeroDivisionError), parts.whole_file(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_parquet_file_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "part.parquet"
+    for number in (1, 2):
+        parts.write(path, pa.table({"number": [number]}))
+    assert pq.read_table(path).to_pydict() == {"number": [2]}
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,1 @@
+"""DuckDB and Parquet: where responses, scores and runs are kept."""

@@ -1,0 +1,76 @@
+"""What a run did, read back from the warehouse."""
+
+import json
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import duckdb
+
+from warehouse import db
+from warehouse.runs import RunCounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(RunCounts):
+    """One row of ``runs``; the migration says what each column holds."""
+
+    run_id: str
+    kind: str
+    status: str
+    administration_date: date
+    started_at: datetime
+    finished_at: datetime | None
+    files_accepted: int
+    files_refused: int
+    files_unchanged: int
+    adapters_loaded: int
+    peak_rss_mb: float | None
+    responses_per_s: float | None
+    mlflow_run_id: str | None
+    parameters: dict[str, Any]
+    message: str
+
+    @property
+    def wall_s(self) -> float | None:
+        """Seconds from start to finish; None while it runs."""
+        if self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
+
+@dataclass(frozen=True)
+class RejectCount:
+    """How many rows of one file have one reason in ``rejects``."""
+
+    file: str
+    reason: str
+    count: int
+
+
+def run(connection: duckdb.DuckDBPyConnection, run_id: str) -> Run:
+    """The run of that id.
+
+    Raises:
+        LookupError: there is none.
+    """
+    found = db.rows(connection, "reports_run", {"run_id": run_id})
+    if not found:
+        raise LookupError(f"no run {run_id} in this warehouse: `gradeline status` shows the last")
+    return _run(found[0])
+
+
+def last_run(connection: duckdb.DuckDBPyConnection, kind: str | None = None) -> Run | None:
+    """The run started last, of one kind where given; None where there was none yet."""
+    found = db.rows(connection, "reports_last_run", {"kind": kind})
+    return _run(found[0]) if found else None
+
+
+def rejects_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[RejectCount]:
+    """The run's refused and repeated rows, counted by file and reason."""
+    found = db.rows(connection, "reports_rejects", {"run_id": run_id})
+    return [RejectCount(row["file"], row["reason"], row["refused"]) for row in found]
+
+
+def _run(row: dict[str, Any]) -> Run:
+    return Run(**{**row, "parameters": json.loads(row["parameters"])})

@@ -1,0 +1,222 @@
+"""Ingest: a staged export is compared with what is known, and taken in whole or not at all."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from warehouse import parts, schema
+from warehouse.db import execute, rows, sql, transaction
+from warehouse.texts import response_file
+
+MEMORY_LIMIT = "400MB"  # of DuckDB; what does not fit is spilled beside the warehouse
+TEXTS_PER_BATCH = 8192
+MOST_SEASONS = 50
+
+# One row per row of an export. Where fault is set, everything after item_id is null.
+STAGED_ROWS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("fault", pa.string()),
+        pa.field("found", pa.string()),
+        pa.field("response_id", pa.string()),
+        pa.field("item_id", pa.string()),
+        pa.field("trait", pa.string()),
+        pa.field("season", pa.string()),
+        pa.field("student_pseudo", pa.string()),
+        pa.field("submitted_at", pa.timestamp("us", tz="UTC")),
+        pa.field("text", pa.string()),
+        pa.field("text_sha256", pa.string()),
+        pa.field("characters", pa.int32()),
+    ]
+)
+
+# One row per human score; a null trait is the item's only one, or `overall`.
+STAGED_RATINGS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("trait", pa.string()),
+        pa.field("rater", pa.int8(), nullable=False),
+        pa.field("human_score", pa.float64(), nullable=False),
+    ]
+)
+
+
+class TooManySeasonsError(ValueError):
+    """An export names so many seasons that the column must be something else."""
+
+
+@dataclass(frozen=True)
+class StagedExport:
+    """An export whose rows have been read and checked one by one.
+
+    Attributes:
+        rows: Parquet of ``STAGED_ROWS``.
+        ratings: Parquet of ``STAGED_RATINGS``.
+        export_sha256: of the export's bytes.
+        file: its name, without folders.
+        run_id: the run that ingests it.
+        mapping: canonical column name to the export's.
+    """
+
+    rows: Path
+    ratings: Path
+    export_sha256: str
+    file: str
+    run_id: str
+    mapping: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What became of an export's rows; received is the sum of the next four."""
+
+    received: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    duplicate: int = 0
+    rated: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+def is_ingested(connection: duckdb.DuckDBPyConnection, export_sha256: str) -> bool:
+    """Whether an export with the same bytes has been taken in."""
+    return bool(rows(connection, "ingest_known_export", {"export_sha256": export_sha256}))
+
+
+def ingest(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    staged: StagedExport,
+    sentences: Mapping[str, str],
+    *,
+    infer_items: bool = False,
+) -> RowCounts:
+    """Take in a staged export: its responses, human scores and rejects, in one transaction.
+
+    Texts go to ``season=<season>/<first 12 of the hash>.parquet`` below ``folder`` before the
+    transaction ends. A process killed in between leaves files that nothing refers to; ingesting
+    the same export again replaces them.
+
+    Args:
+        connection: the warehouse, open for writing.
+        folder: the folder ``responses/``.
+        staged: the export.
+        sentences: reason code to the sentence that is kept with a reject.
+        infer_items: first add items that are not there, with the scale their scores span.
+
+    Raises:
+        TooManySeasonsError: more than 50 seasons in one export.
+    """
+    _limit_memory(connection, staged.rows.parent)
+    with transaction(connection), _written_files() as written:
+        _classify(connection, staged, infer_items=infer_items)
+        for season in _seasons(connection):
+            path = response_file(folder, season, staged.export_sha256)
+            written.append(path)
+            _write_texts(connection, staged.rows, season, path)
+        counts = _count(connection)
+        _insert(connection, staged, sentences, counts)
+    return counts
+
+
+def _limit_memory(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
+    execute(connection, "ingest_memory_limit", {"limit": MEMORY_LIMIT})
+    execute(connection, "ingest_spill", {"folder": str(spill)})
+    execute(connection, "ingest_any_order")
+
+
+def _classify(
+    connection: duckdb.DuckDBPyConnection, staged: StagedExport, *, infer_items: bool
+) -> None:
+    """Decide what becomes of each row; leaves the tables staged, outcomes and new_scores."""
+    execute(connection, "ingest_staged", {"rows": str(staged.rows)})
+    if infer_items:
+        parameters = {"ratings": str(staged.ratings), "now": datetime.now(UTC)}
+        execute(connection, "ingest_infer_items", parameters)
+    execute(connection, "ingest_ratings", {"ratings": str(staged.ratings)})
+    for step in ("ingest_checked", "ingest_matched", "ingest_rated", "ingest_new_scores"):
+        execute(connection, step)
+    execute(connection, "ingest_outcomes")
+
+
+def _seasons(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    found = [str(row["season"]) for row in rows(connection, "ingest_seasons")]
+    if len(found) > MOST_SEASONS:
+        raise TooManySeasonsError(
+            f"the season column holds {len(found)} different values, more than {MOST_SEASONS}"
+        )
+    return found
+
+
+@contextmanager
+def _written_files() -> Iterator[list[Path]]:
+    """Collects paths; removes these files again if the work fails."""
+    written: list[Path] = []
+    try:
+        yield written
+    except BaseException:
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _write_texts(
+    connection: duckdb.DuckDBPyConnection, staged: Path, season: str, path: Path
+) -> None:
+    chosen = {"rows": str(staged), "season": season}
+    batches = connection.sql(sql("ingest_texts"), params=chosen).to_arrow_reader(TEXTS_PER_BATCH)
+    with (
+        parts.whole_file(path) as temporary,
+        pq.ParquetWriter(temporary, schema.RESPONSES, compression="zstd") as file,
+    ):
+        for batch in batches:
+            file.write_batch(batch.cast(schema.RESPONSES))
+
+
+def _count(connection: duckdb.DuckDBPyConnection) -> RowCounts:
+    outcomes = {row["outcome"]: row["n"] for row in rows(connection, "ingest_counts")}
+    brought = ("accepted", "rated")
+    reasons = {name: n for name, n in outcomes.items() if name not in brought}
+    duplicate = outcomes.get("duplicate", 0)
+    return RowCounts(
+        received=sum(outcomes.values()),
+        accepted=outcomes.get("accepted", 0),
+        rejected=sum(reasons.values()) - duplicate,
+        duplicate=duplicate,
+        rated=outcomes.get("rated", 0),
+        reasons=reasons,
+    )
+
+
+def _insert(
+    connection: duckdb.DuckDBPyConnection,
+    staged: StagedExport,
+    sentences: Mapping[str, str],
+    counts: RowCounts,
+) -> None:
+    kept = {"export_sha256": staged.export_sha256, "now": datetime.now(UTC)}
+    run = {**kept, "run_id": staged.run_id, "file": staged.file}
+    execute(connection, "ingest_insert_responses", kept)
+    execute(connection, "ingest_insert_human_scores", kept)
+    words = {"codes": list(sentences), "sentences": list(sentences.values())}
+    execute(connection, "ingest_insert_rejects", {**run, **words})
+    execute(
+        connection,
+        "ingest_insert_export",
+        {
+            **run,
+            "mapping": json.dumps(dict(staged.mapping), ensure_ascii=False),
+            "received": counts.received,
+            "accepted": counts.accepted,
+            "rejected": counts.rejected,
+            "duplicate": counts.duplicate,
+            "rated": counts.rated,
+        },
+    )

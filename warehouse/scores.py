@@ -1,0 +1,96 @@
+"""The ledger: parts become visible here, in one transaction with the counts of their run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from warehouse import schema
+from warehouse.db import execute, rows, transaction
+from warehouse.runs import RunCounts, finish_run
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a run consumed."""
+
+    adapters_loaded: int
+    peak_rss_mb: float
+    responses_per_s: float | None  # scores made per second of scoring
+
+
+@dataclass(frozen=True)
+class Files:
+    """Exports of a run, by what became of them."""
+
+    accepted: int = 0
+    refused: int = 0
+    unchanged: int = 0
+
+
+def ingested(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunCounts:
+    """The rows that a run's exports brought; nothing is scored yet."""
+    (row,) = rows(connection, "runs_ingested", {"run_id": run_id})
+    return RunCounts(
+        received=row["received"],
+        accepted=row["accepted"],
+        rejected=row["rejected"],
+        duplicate=row["duplicate"],
+        rated=row["rated"],
+    )
+
+
+def commit(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    plan: Path,
+    parts: Sequence[Path],
+    *,
+    cost: RunCost,
+    files: Files,
+    reasons: Sequence[str],
+) -> tuple[str, RunCounts]:
+    """Append every part to the ledger and end the run, all in one transaction.
+
+    Args:
+        connection: the warehouse, open for writing.
+        run_id: the run.
+        plan: the run's plan, a Parquet file.
+        parts: the parts of all its shards.
+        cost: adapters loaded, memory, speed.
+        files: exports by outcome.
+        reasons: why the run is held, if it is.
+
+    Returns:
+        The status (``done`` or ``held``) and the counts. The counts are read back from the
+        ledger, so a row that was lost on the way holds the run.
+    """
+    connection.register("plan", pq.read_table(plan))
+    connection.register("parts", ds.dataset([str(part) for part in parts], schema=schema.PARTS))
+    with transaction(connection):
+        execute(connection, "scores_commit", {"run_id": run_id})
+        execute(connection, "scores_commit_blank", {"run_id": run_id, "now": datetime.now(UTC)})
+        (outcome,) = rows(connection, "scores_outcomes", {"run_id": run_id})
+        counts = replace(ingested(connection, run_id), **outcome)
+        held = [*reasons]
+        if not counts.reconciled:
+            held.append("the counts do not reconcile: rows were lost between ingest and ledger")
+        status = "held" if held else "done"
+        finish_run(
+            connection,
+            run_id,
+            status,
+            counts,
+            adapters_loaded=cost.adapters_loaded,
+            files_accepted=files.accepted,
+            files_refused=files.refused,
+            files_unchanged=files.unchanged,
+            peak_rss_mb=cost.peak_rss_mb,
+            responses_per_s=cost.responses_per_s,
+            message="; ".join(held),
+        )
+    return status, counts

@@ -1,0 +1,2 @@
+-- How much memory DuckDB may take while it holds this connection's database open.
+SET memory_limit = $limit

@@ -1,0 +1,2 @@
+-- Where DuckDB spills what does not fit in memory.
+SET temp_directory = $folder

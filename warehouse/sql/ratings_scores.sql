@@ -1,0 +1,36 @@
+-- What a run scored or coded, or ($run_id is null) what counts now, beside the human scores.
+-- scale is the position in ratings_scales; the rows of one lie together.
+WITH chosen AS (
+    SELECT * FROM scores WHERE run_id = $run_id
+    UNION ALL
+    SELECT scores.*
+    FROM scores JOIN current_scores USING (response_id, trait, run_id)
+    WHERE $run_id IS NULL
+),
+human AS (
+    SELECT response_id, trait,
+           max(human_score) FILTER (rater = 1) AS human_score,
+           max(human_score) FILTER (rater = 2) AS human_score_2
+    FROM human_scores
+    GROUP BY response_id, trait
+),
+numbered AS (
+    SELECT item_id, trait, row_number() OVER (ORDER BY item_id, trait) - 1 AS scale FROM items
+)
+SELECT CAST(numbered.scale AS INTEGER) AS scale,
+       chosen.status = 'scored' AS scored,
+       EXISTS (
+           SELECT 1 FROM training_rows AS t
+           WHERE t.adapter_sha256 = chosen.adapter_sha256
+             AND t.response_id = chosen.response_id AND t.trait = chosen.trait
+       ) AS seen,
+       chosen.raw_score, chosen.score, chosen.truncated, chosen.adapter_version, chosen.latency_ms,
+       human.human_score, human.human_score_2,
+       CAST(coalesce(responses.submitted_at, responses.ingested_at) AS DATE) AS day
+FROM chosen
+JOIN responses USING (response_id)
+JOIN numbered ON numbered.item_id = chosen.item_id AND numbered.trait = chosen.trait
+LEFT JOIN human ON human.response_id = chosen.response_id AND human.trait = chosen.trait
+WHERE ($seasons IS NULL OR list_contains(CAST($seasons AS VARCHAR[]), responses.season))
+  AND ($items IS NULL OR list_contains(CAST($items AS VARCHAR[]), chosen.item_id))
+ORDER BY numbered.scale
