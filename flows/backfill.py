@@ -8,9 +8,13 @@ from prefect import flow
 
 from flows.scoring import RunResult, score_and_report, tracking_of
 from flows.settings import load_settings
-from tasks.inference import Selection
+from tasks.inference import Selection, last_day
 from tasks.tracking import CHAMPION, RegisteredAdapter, Tracking, list_adapters
 from tasks.workspace import locked, recorded_run
+
+
+class UnknownVersionError(LookupError):
+    """A backfill names an adapter version that no item has."""
 
 
 @flow(name="backfill")
@@ -39,20 +43,13 @@ def backfill(
     """
     settings = load_settings(home)
     selection = Selection(_chosen(seasons), _chosen(items), from_date, to_date, rescore=True)
-    day = administration_date or to_date or datetime.now(UTC).date()
-    parameters = {
-        "seasons": selection.seasons,
-        "items": selection.items,
-        "from_date": from_date,
-        "to_date": to_date,
-        "adapter": adapter,
-    }
-    with (
-        locked(settings.home),
-        recorded_run(settings.warehouse, "backfill", day, parameters) as run_id,
-    ):
+    parameters = {**selection.bound(), "adapter": adapter}
+    with locked(settings.home):
         adapters = _adapters(tracking_of(settings), adapter)
-        return score_and_report(settings, run_id, adapters, selection)
+        last = last_day(settings.warehouse, selection)
+        day = administration_date or last or datetime.now(UTC).date()
+        with recorded_run(settings.warehouse, "backfill", day, parameters) as run_id:
+            return score_and_report(settings, run_id, adapters, selection)
 
 
 def _chosen(values: list[str] | None) -> tuple[str, ...] | None:
@@ -62,4 +59,7 @@ def _chosen(values: list[str] | None) -> tuple[str, ...] | None:
 def _adapters(tracking: Tracking, adapter: int | Literal["champion"]) -> list[RegisteredAdapter]:
     if adapter == CHAMPION:
         return list_adapters(tracking, CHAMPION)
-    return [found for found in list_adapters(tracking) if found.version == adapter]
+    pinned = [found for found in list_adapters(tracking) if found.version == adapter]
+    if not pinned:
+        raise UnknownVersionError(f"no item has an adapter of version {adapter}")
+    return pinned

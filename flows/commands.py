@@ -18,6 +18,19 @@ from rich.table import Table
 from flows.settings import Settings, load_settings, prepare_libraries
 
 DONE, ERROR, HELD = 0, 1, 2
+# Errors whose message says what to do; by name, since importing them all takes seconds.
+TOLD = {
+    "tasks.reasons.ExportRefusedError": HELD,
+    "tasks.item_bank.BankError": HELD,
+    "tasks.workspace.WorkspaceBusyError": HELD,
+    "warehouse.items.ItemConflictError": HELD,
+    "flows.backfill.UnknownVersionError": HELD,
+    "models.backbone.BackboneError": ERROR,
+    "warehouse.db.WarehouseLockedError": ERROR,
+    "warehouse.db.WarehouseTooNewError": ERROR,
+    "warehouse.texts.MissingResponsesError": ERROR,
+    "builtins.FileNotFoundError": ERROR,
+}
 console = Console()
 
 
@@ -33,11 +46,11 @@ def run(options: argparse.Namespace) -> int:
         _complain("stopped; what was committed stays, run again to go on")
         return ERROR
     except Exception as error:
-        known = _known_errors()
-        if not isinstance(error, tuple(known)):
+        code = _exit_code(error)
+        if code is None:
             raise
         _complain(str(error))
-        return next(code for kind, code in known.items() if isinstance(error, kind))
+        return code
 
 
 def _only_reads(options: argparse.Namespace) -> bool:
@@ -47,26 +60,10 @@ def _only_reads(options: argparse.Namespace) -> bool:
     return options.command == "status" or verb in {"list", "infer"} or explains
 
 
-def _known_errors() -> dict[type[Exception], int]:
-    """The errors whose message says what to do, and the exit code of each."""
-    from tasks.exports import ExportRefusedError
-    from tasks.item_bank import BankError
-    from warehouse.items import ItemConflictError
-
-    from tasks.workspace import WorkspaceBusyError
-    from warehouse.db import WarehouseLockedError, WarehouseTooNewError
-    from warehouse.texts import MissingResponsesError
-
-    return {
-        ExportRefusedError: HELD,
-        BankError: HELD,
-        ItemConflictError: HELD,
-        WorkspaceBusyError: HELD,
-        WarehouseLockedError: ERROR,
-        WarehouseTooNewError: ERROR,
-        MissingResponsesError: ERROR,
-        FileNotFoundError: ERROR,
-    }
+def _exit_code(error: Exception) -> int | None:
+    """The exit code of an error whose message says what to do; None for any other."""
+    codes = (TOLD.get(f"{kind.__module__}.{kind.__name__}") for kind in type(error).__mro__)
+    return next((code for code in codes if code is not None), None)
 
 
 def _items(settings: Settings, options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ CHUNK_BYTES = 1 << 20
 SAMPLE_BYTES = 1 << 16
 UTF8 = "utf-8"
 UTF16 = ("utf-16-le", "utf-16-be")
+CONTROLS = bytes(code for code in range(1, 32) if chr(code) not in "\t\n\v\f\r")
 FOREIGN = {
     b"\x1f\x8b": "is compressed (gzip): unpack it first",
     b"%PDF": "is a PDF: export the responses as CSV",
@@ -47,6 +48,10 @@ def sniff_format(path: Path) -> str:
     for magic, what in FOREIGN.items():
         if start.startswith(magic):
             raise ExportRefusedError(f"the file {what}")
+    if not start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        controls = len(start) - len(start.translate(None, CONTROLS))
+        if controls > max(32, 0.02 * len(start)):
+            raise ExportRefusedError("the file is binary, in no format that is read here")
     first = start.lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n")[:1]
     if first == b"[":
         raise ExportRefusedError("the file is a JSON array: write one object per line (JSONL)")

@@ -15,7 +15,7 @@ from tasks.export_rows import RowRules, checked_or_fault, stage
 from tasks.mapping_file import MappingFile, read_mapping
 from tasks.reasons import SENTENCES, ExportRefusedError, Fault
 from warehouse import db, responses
-from warehouse.responses import RowCounts, StagedExport, TooManySeasonsError
+from warehouse.responses import RowCounts, StagedExport, UnusableExportError
 
 __all__ = [
     "Explanation",
@@ -153,7 +153,7 @@ def ingest_export(
                     {str(reason): sentence for reason, sentence in SENTENCES.items()},
                     infer_items=options.infer_items,
                 )
-            except TooManySeasonsError as error:
+            except UnusableExportError as error:
                 raise ExportRefusedError(
                     f"{error}: name the right one in a mapping file"
                 ) from error

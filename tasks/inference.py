@@ -49,6 +49,15 @@ class Selection:
     to_date: date | None = None
     rescore: bool = False  # also what another adapter has scored (a backfill)
 
+    def bound(self) -> dict[str, list[str] | date | None]:
+        """The restrictions as the parameters of a statement."""
+        return {
+            "seasons": None if self.seasons is None else list(self.seasons),
+            "items": None if self.items is None else list(self.items),
+            "from_date": self.from_date,
+            "to_date": self.to_date,
+        }
+
 
 @dataclass(frozen=True)
 class Unit:
@@ -104,6 +113,14 @@ class ShardResult:
     failures: tuple[UnitFailure, ...]
 
 
+def last_day(warehouse: Path, selection: Selection) -> date | None:
+    """The last administration day among the selected responses; None where there are none."""
+    with db.connect(warehouse) as connection:
+        (found,) = db.rows(connection, "selection_last_day", selection.bound())
+    day: date | None = found["day"]
+    return day
+
+
 @task(cache_policy=NO_CACHE)
 def plan_scoring(
     warehouse: Path,
@@ -121,14 +138,7 @@ def plan_scoring(
         rows = db.table(
             connection,
             "plan_responses",
-            {
-                "run_id": run_id,
-                "seasons": _listed(selection.seasons),
-                "items": _listed(selection.items),
-                "from_date": selection.from_date,
-                "to_date": selection.to_date,
-                "rescore": selection.rescore,
-            },
+            {**selection.bound(), "run_id": run_id, "rescore": selection.rescore},
         )
     shards, names = _shards(rows)
     rows = rows.append_column("shard", pa.array(names, pa.string()))
@@ -341,10 +351,6 @@ def _adapter_table(adapters: Sequence[RegisteredAdapter]) -> pa.Table:
             "adapter_sha256": pa.array([a.sha256 for a in adapters], pa.string()),
         }
     )
-
-
-def _listed(values: tuple[str, ...] | None) -> list[str] | None:
-    return None if values is None else list(values)
 
 
 def _peak_rss_mb() -> float:

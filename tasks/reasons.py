@@ -58,7 +58,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.SCORE_OFF_SCALE: "has a human score off the item's scale, or not a whole or half point",
     Reason.TEXT_TOO_LONG: "has a text over the length limit (setting max_characters)",
     Reason.UNKNOWN_ITEM: "belongs to an item that is not in the bank: add it with "
-    "`gradeline items add`, and ingest the row again",
+    "`gradeline items add`, then ingest a file with these rows",
     Reason.UNKNOWN_TRAIT: "has a trait that the item does not have, or none where it has several",
     Reason.UNTERMINATED_QUOTE: "opens a quotation mark that is not closed properly; "
     "reading went on at the next line",

@@ -43,17 +43,19 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
     except (yaml.YAMLError, UnicodeDecodeError, YamlError) as error:
         raise YamlError(f"{path}: {error}") from error
     except ValidationError as error:
-        found = "; ".join(_sentence(detail, model) for detail in error.errors())
+        # A misspelt key is also a missing one: the first says more.
+        details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
+        found = "; ".join(_sentence(detail, model) for detail in details)
         raise YamlError(f"{path}: {found}") from error
 
 
 def _sentence(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    where = _where(detail["loc"])
+    loc = detail["loc"]
     if detail["type"] != "extra_forbidden":
-        return f"{where}: {detail['msg'].removeprefix('Value error, ')}"
-    key = str(detail["loc"][-1])
-    near = difflib.get_close_matches(key, _keys(model, detail["loc"][:-1]), n=1, cutoff=0.0)
-    return f"{where}: unknown key {key!r}; the nearest known one is {near[0]!r}"
+        return f"{_where(loc)}: {detail['msg'].removeprefix('Value error, ')}"
+    key = str(loc[-1])
+    near = difflib.get_close_matches(key, _keys(model, loc[:-1]), n=1, cutoff=0.0)
+    return f"{_where(loc[:-1])}: unknown key {key!r}; the nearest known one is {near[0]!r}"
 
 
 def _where(loc: tuple[int | str, ...]) -> str:

@@ -236,13 +236,16 @@ def test_a_damaged_adapter_holds_its_item_only(home: Path) -> None:
 
 
 def test_backfill_takes_a_season_and_a_pinned_version(home: Path) -> None:
-    from flows.backfill import backfill
+    from flows.backfill import UnknownVersionError, backfill
 
     result = backfill(["2025-fall"], ["007"], adapter=1, home=home)
     assert (result.status, result.report.run.scored) == ("done", 36)
     (item,) = result.report.evaluations
     assert (item.n_seen, item.n_rated) == (36, 0)  # agreement on what it has seen is not shown
+    assert result.report.run.administration_date == NIGHT  # the day of the responses, not today
     assert backfill(["2025-fall"], ["007"], home=home).report.run.scored == 0
+    with pytest.raises(UnknownVersionError, match="version 9"):
+        backfill(adapter=9, home=home)
 
 
 def test_evaluate_looks_at_all_current_scores(home: Path) -> None:

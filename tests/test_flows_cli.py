@@ -1,6 +1,7 @@
 """The command line: help, exit codes, and answers a script can read."""
 
 import argparse
+import importlib
 import json
 import subprocess
 import sys
@@ -118,3 +119,9 @@ def test_a_short_student_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "student.key").write_text("short\n", "ascii")
     with pytest.raises(ValueError, match="32 or more"):
         load_settings(tmp_path).student_key()
+
+
+@pytest.mark.parametrize("name", commands.TOLD)
+def test_every_error_that_is_told_exists(name: str) -> None:
+    module, _, kind = name.rpartition(".")
+    assert issubclass(getattr(importlib.import_module(module), kind), Exception)

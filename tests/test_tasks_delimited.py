@@ -11,7 +11,9 @@ from tasks.delimited import RecordReader, physical_lines
 from tasks.reasons import Fault, Reason
 
 
-def read(text: str, width: int | None = None, limit: int = 10_000, delimiter: str = ",", line_end="\n"):
+def read(
+    text: str, width: int | None = None, limit: int = 10_000, delimiter: str = ",", line_end="\n"
+):
     """The header and the rows, faults as their codes."""
     lines = physical_lines(io.StringIO(text, newline=line_end), limit)
     reader = RecordReader(lines, delimiter, limit, literal_quotes=False)

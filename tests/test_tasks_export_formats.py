@@ -83,9 +83,7 @@ def test_quotes_are_literal_in_the_asap_sas_layout(tmp_path: Path) -> None:
 
 
 def test_a_mapping_file_says_how_to_read(tmp_path: Path) -> None:
-    mapping = MappingFile(
-        columns={"text": "T"}, delimiter="|", encoding="utf-8", quoting="literal"
-    )
+    mapping = MappingFile(columns={"text": "T"}, delimiter="|", encoding="utf-8", quoting="literal")
     assert rows(written(tmp_path, '\ufeffid|item|T\n1|A|"é\n'.encode()), mapping) == [
         ["1", "A", '"é']
     ]

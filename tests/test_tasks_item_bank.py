@@ -71,7 +71,7 @@ def test_a_rubric_by_score_point_is_kept_as_json(tmp_path: Path) -> None:
         ("- {item_id: A, item_id: B, score_min: 0, score_max: 3}", "'item_id' is given twice"),
         ("- {item_id: A, score_min: 0, score_max: 3, traits: [a, a]}", "a trait twice"),
         (
-            "- {item_id: A, score_min: 0, score_max: 3}\n- {item_id: A, score_min: 0, score_max: 3}",
+            "- {item_id: A, score_min: 0, score_max: 3}\n" * 2,
             "item A is there twice",
         ),
         ("- !!python/object/apply:os.getcwd []", "items[1]"),

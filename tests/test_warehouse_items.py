@@ -53,6 +53,6 @@ def test_a_scale_with_scores_stays_and_the_whole_bank_is_refused(connection) -> 
     add_items(connection, [ITEM])
     give_human_score(connection)
     bank = [replace(ITEM, item_id="008"), replace(ITEM, score_max=4)]
-    with pytest.raises(ItemConflictError, match="item 007 .* scale 0 to 3; the bank says 0 to 4"):
+    with pytest.raises(ItemConflictError, match=r"item 007 .* scale 0 to 3; the bank says 0 to 4"):
         add_items(connection, bank)
     assert list_items(connection) == [ITEM]

@@ -48,8 +48,8 @@ STAGED_RATINGS = pa.schema(
 )
 
 
-class TooManySeasonsError(ValueError):
-    """An export names so many seasons that the column must be something else."""
+class UnusableExportError(ValueError):
+    """The rows of an export, taken together, cannot be what they were taken for."""
 
 
 @dataclass(frozen=True)
@@ -112,16 +112,16 @@ def ingest(
         infer_items: first add items that are not there, with the scale their scores span.
 
     Raises:
-        TooManySeasonsError: more than 50 seasons in one export.
+        UnusableExportError: more than 50 seasons in one export, or no row of a known item.
     """
     _limit_memory(connection, staged.rows.parent)
     with transaction(connection), _written_files() as written:
         _classify(connection, staged, infer_items=infer_items)
+        counts = _count(connection)
         for season in _seasons(connection):
             path = response_file(folder, season, staged.export_sha256)
             written.append(path)
             _write_texts(connection, staged.rows, season, path)
-        counts = _count(connection)
         _insert(connection, staged, sentences, counts)
     return counts
 
@@ -149,8 +149,9 @@ def _classify(
 def _seasons(connection: duckdb.DuckDBPyConnection) -> list[str]:
     found = [str(row["season"]) for row in rows(connection, "ingest_seasons")]
     if len(found) > MOST_SEASONS:
-        raise TooManySeasonsError(
-            f"the season column holds {len(found)} different values, more than {MOST_SEASONS}"
+        raise UnusableExportError(
+            f"the season column holds {len(found)} different values, more than {MOST_SEASONS}: "
+            "name the right one in a mapping file"
         )
     return found
 
@@ -184,9 +185,13 @@ def _count(connection: duckdb.DuckDBPyConnection) -> RowCounts:
     outcomes = {row["outcome"]: row["n"] for row in rows(connection, "ingest_counts")}
     brought = ("accepted", "rated")
     reasons = {name: n for name, n in outcomes.items() if name not in brought}
-    duplicate = outcomes.get("duplicate", 0)
+    duplicate, received = outcomes.get("duplicate", 0), sum(outcomes.values())
+    if received and reasons.get("unknown_item") == received:  # else it would count as ingested
+        raise UnusableExportError(
+            "no row belongs to an item of the bank: add the items with `gradeline items add`"
+        )
     return RowCounts(
-        received=sum(outcomes.values()),
+        received=received,
         accepted=outcomes.get("accepted", 0),
         rejected=sum(reasons.values()) - duplicate,
         duplicate=duplicate,

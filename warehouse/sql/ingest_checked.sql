@@ -1,5 +1,5 @@
 -- What is wrong with each row by itself, null where nothing is.
-CREATE TEMP TABLE checked AS
+CREATE OR REPLACE TEMP TABLE checked AS
 WITH off AS (
     SELECT row,
            bool_or(score_min IS NULL) AS unknown_trait,

@@ -1,5 +1,5 @@
 -- Sound rows beside the first that had the same response id, in the warehouse or in this export.
-CREATE TEMP TABLE matched AS
+CREATE OR REPLACE TEMP TABLE matched AS
 WITH firsts AS (
     SELECT c.row,
            c.response_id,

@@ -1,6 +1,6 @@
 -- Human scores to record. A row with one score in conflict is refused with all its scores, so a
 -- later row may be the one that brings them.
-CREATE TEMP TABLE new_scores AS
+CREATE OR REPLACE TEMP TABLE new_scores AS
 SELECT row, response_id, item_id, trait, rater, human_score
 FROM rated
 WHERE NOT recorded

@@ -1,5 +1,5 @@
 -- What becomes of each row: accepted, rated, or the reason it goes to rejects.
-CREATE TEMP TABLE outcomes AS
+CREATE OR REPLACE TEMP TABLE outcomes AS
 WITH refused AS (
     SELECT DISTINCT row FROM rated WHERE conflict
 ),

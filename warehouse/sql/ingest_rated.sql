@@ -1,6 +1,6 @@
 -- Human scores of rows that agree with their response, beside the first score that the same rater
 -- gave it for the same trait, in the warehouse or in this export.
-CREATE TEMP TABLE rated AS
+CREATE OR REPLACE TEMP TABLE rated AS
 SELECT m.row,
        m.response_id,
        m.item_id,

@@ -1,6 +1,6 @@
 -- Every human score of the export with its trait and scale; no scale where the trait is unknown.
 -- A row that names no trait means the item's only one, or `overall`.
-CREATE TEMP TABLE ratings AS
+CREATE OR REPLACE TEMP TABLE ratings AS
 WITH lone AS (
     SELECT item_id, any_value(trait) AS trait FROM items GROUP BY item_id HAVING count(*) = 1
 ),

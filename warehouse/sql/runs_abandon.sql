@@ -2,5 +2,5 @@
 UPDATE runs
 SET status = 'failed',
     finished_at = $finished_at,
-    message = 'stopped before its end; it committed no score, and what it ingested waits for the next run'
+    message = 'stopped before its end: it committed no score, and what it ingested waits for the next run'
 WHERE run_id = $run_id
