@@ -28,7 +28,15 @@ from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks.public_data import FILES, PublicItem, quality_items, read_items
-from benchmarks.quality_arms import ARMS, SEED, SIMPLE, Fold, Scores
+from benchmarks.quality_arms import (
+    SEED,
+    Fold,
+    Scores,
+    adapters,
+    frozen_logistic,
+    majority,
+    tfidf_ridge,
+)
 from models.agreement import exact_agreement, quadratic_weighted_kappa
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +47,17 @@ FOLDS = 5
 FULL_TUNING_ITEMS = slice(2, None, 5)
 RESAMPLES = 10_000
 ALLOWED_BELOW_FULL = 0.01
+
+
+# Full fine-tuning is loaded where it runs: it alone needs torch in this process's imports.
+ARMS = {
+    "majority": "majority score",
+    "tfidf_ridge": "TF-IDF (words, characters) + ridge",
+    "frozen_logistic": "frozen backbone + logistic regression",
+    "adapters": "gradeline adapters",
+    "full_tuning": "full fine-tuning of the same backbone",
+}
+SIMPLE = ("majority", "tfidf_ridge", "frozen_logistic")
 
 
 @dataclass(frozen=True)
@@ -75,13 +94,23 @@ def run_job(job: Job) -> Job:
         unknown=[job.item.texts[i] for i in unknown],
     )
     started = time.process_time()
-    scores = ARMS[job.arm][1](fold)
+    scores = scorer_of(job.arm)(fold)
     result = {"scores": scores.tolist(), "cpu_s": time.process_time() - started}
     job.kept.parent.mkdir(parents=True, exist_ok=True)
     temporary = job.kept.with_suffix(".tmp")
     temporary.write_text(json.dumps(result))
     temporary.replace(job.kept)
     return job
+
+
+def scorer_of(arm: str) -> Callable[[Fold], Scores]:
+    """The function that scores a fold the given way."""
+    if arm == "full_tuning":
+        from benchmarks.full_tuning import full_tuning
+
+        return full_tuning
+    simple = {"majority": majority, "tfidf_ridge": tfidf_ridge, "frozen_logistic": frozen_logistic}
+    return simple.get(arm, adapters)
 
 
 def summarise(
@@ -141,10 +170,14 @@ def _arms_of(place: int, n_items: int) -> list[str]:
 
 def _fingerprints() -> dict[str, str]:
     """Per arm, a hash of the data and the code it runs: kept results are good for these only."""
+    benchmarks = ROOT / "benchmarks"
     shared = [DATA / name for name in FILES]
-    shared += [ROOT / "benchmarks" / name for name in ("public_data.py", "quality_arms.py")]
-    models = sorted((ROOT / "models").glob("*.py"))
-    return {arm: _hash(shared if arm in SIMPLE else [*shared, *models]) for arm in ARMS}
+    shared += [benchmarks / "public_data.py", benchmarks / "quality_arms.py"]
+    trained = [*shared, *sorted((ROOT / "models").glob("*.py"))]
+    paths = dict.fromkeys(SIMPLE, shared)
+    paths["adapters"] = trained
+    paths["full_tuning"] = [*trained, benchmarks / "full_tuning.py"]
+    return {arm: _hash(paths[arm]) for arm in ARMS}
 
 
 def _hash(paths: Sequence[Path]) -> str:
@@ -182,7 +215,7 @@ def _run(jobs: Sequence[Job], workers: int) -> None:
         names = list(dict.fromkeys(job.arm for job in jobs))
         bars = {
             arm: progress.add_task(
-                ARMS[arm][0],
+                ARMS[arm],
                 total=sum(job.arm == arm for job in jobs),
                 completed=sum(job.arm == arm and job.kept.exists() for job in jobs),
             )
@@ -209,7 +242,7 @@ def _markdown(summary: dict[str, Any]) -> str:
     ]
     for arm, row in summary["arms"].items():
         lines.append(
-            f"| {ARMS[arm][0]} | {row['items']} | {row['qwk']:.3f} | {row['exact']:.1%} "
+            f"| {ARMS[arm]} | {row['items']} | {row['qwk']:.3f} | {row['exact']:.1%} "
             f"| {row['cpu_s']:.1f} |"
         )
     lines += [
@@ -222,7 +255,7 @@ def _markdown(summary: dict[str, Any]) -> str:
     ]
     for row in summary["comparisons"]:
         lines.append(
-            f"| {ARMS[row['than']][0]} | {row['items']} | {row['difference']:+.3f} | "
+            f"| {ARMS[row['than']]} | {row['items']} | {row['difference']:+.3f} | "
             f"{row['low']:+.3f} to {row['high']:+.3f} | {row['needed']} | "
             f"{'won' if row['won'] else '**lost**'} |"
         )
@@ -266,7 +299,7 @@ def main() -> int:
     text = _markdown(summary)
     (ROOT / "docs" / "quality.md").write_text(text)
     print(text.split("## QWK per item")[0])
-    lost = [ARMS[row["than"]][0] for row in summary["comparisons"] if not row["won"]]
+    lost = [ARMS[row["than"]] for row in summary["comparisons"] if not row["won"]]
     for name in lost:
         print(f"LOST: adapters against {name}")
     return 1 if lost else 0

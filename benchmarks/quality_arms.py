@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from models.agreement import quadratic_weighted_kappa
 
 SEED = 2013
-FULL_TUNING_RATE = 1e-4
 
 Scores = NDArray[np.int64]
 
@@ -56,7 +55,8 @@ def tfidf_ridge(fold: Fold) -> Scores:
     )
     model = make_pipeline(vectors, RidgeCV(np.logspace(-2, 2, 9)))
     predicted = model.fit(fold.texts, fold.scores).predict(fold.unknown)
-    return np.clip(np.floor(predicted + 0.5), 0, fold.score_max).astype(np.int64)
+    rounded: Scores = np.clip(np.floor(predicted + 0.5), 0, fold.score_max).astype(np.int64)
+    return rounded
 
 
 def frozen_logistic(fold: Fold) -> Scores:
@@ -77,7 +77,7 @@ def frozen_logistic(fold: Fold) -> Scores:
         "logisticregression__class_weight": [None, "balanced"],
     }
     search = GridSearchCV(
-        make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+        make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
         grid,
         scoring=make_scorer(quadratic_weighted_kappa),
         cv=StratifiedKFold(3, shuffle=True, random_state=SEED),
@@ -95,17 +95,14 @@ def adapters(fold: Fold) -> Scores:
     from models.adapters import load_adapter
     from models.heads import Scale
     from models.scorer import Scorer
-    from models.training import Recipe, TrainingSet, split_validation, train_adapter
+    from models.training import Recipe, train_adapter
 
-    held_out = split_validation(fold.ids, fold.scores.astype(np.float64))
-    parts = [
-        TrainingSet([fold.texts[i] for i in np.flatnonzero(part)], fold.scores[part].astype(float))
-        for part in (~held_out, held_out)
-    ]
-    backbone = _backbone()
+    training, validation = hold_out(fold)
+    backbone = shared_backbone()
     with TemporaryDirectory() as folder:
         trained = train_adapter(
-            *parts,
+            training,
+            validation,
             Scale(0, fold.score_max),
             backbone,
             Recipe(),
@@ -117,56 +114,22 @@ def adapters(fold: Fold) -> Scores:
     return scorer.score(fold.unknown).score.astype(np.int64)
 
 
-def full_tuning(fold: Fold, rate: float = FULL_TUNING_RATE) -> Scores:
-    """All weights of the same backbone, with the adapters' head, loss, batches and stopping."""
-    import copy
+def hold_out(fold: Fold) -> tuple[Any, Any]:
+    """The fold's answers as the training flow divides them: to learn from, to stop by."""
+    from models.training import TrainingSet, split_validation
 
-    import torch
-
-    from models.fitting import Examples, Recipe, Trainee, fit, predict, prepare, training_dtype
-    from models.heads import Scale
-    from models.text import encode, with_limit
-    from models.training import split_validation
-
-    class Mixed(torch.nn.Module):
-        """float32 weights, products in the training type."""
-
-        def __init__(self, model: torch.nn.Module):
-            super().__init__()
-            self.model = model
-
-        def forward(self, **inputs: Any) -> Any:
-            with torch.autocast("cpu", dtype=training_dtype()):
-                return self.model(**inputs)
-
-    backbone, scale, recipe = _backbone(), Scale(0, fold.score_max), Recipe()
-    torch.manual_seed(recipe.seed)
-    model = copy.deepcopy(backbone.model).requires_grad_(True)
-    head = torch.nn.Linear(backbone.hidden_size, scale.n_points - 1)
-    torch.nn.init.zeros_(head.weight)
-    torch.nn.init.zeros_(head.bias)
-    used = [p for name, p in model.named_parameters() if not name.startswith("pooler")]
-    groups = [
-        {"params": used, "lr": rate},
-        {"params": list(head.parameters()), "lr": recipe.head_learning_rate},
-    ]
-    trainee = Trainee(None, Mixed(model), head, groups, backbone.position_offset)
-    tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
-    held_out = split_validation(fold.ids, fold.scores.astype(np.float64))
-    learn, check = (
-        Examples(
-            encode(tokenizer, [fold.texts[i] for i in np.flatnonzero(part)]).token_ids,
-            fold.scores[part].astype(np.float64),
-        )
+    scores = fold.scores.astype(np.float64)
+    held_out = split_validation(fold.ids, scores)
+    training, validation = (
+        TrainingSet([fold.texts[int(i)] for i in np.flatnonzero(part)], scores[part])
         for part in (~held_out, held_out)
     )
-    fit(trainee, learn, check, scale, recipe)
-    unknown = prepare(trainee, encode(tokenizer, fold.unknown).token_ids)
-    return predict(trainee, unknown, scale).score.astype(np.int64)
+    return training, validation
 
 
 @cache
-def _backbone() -> Any:
+def shared_backbone() -> Any:
+    """One backbone per process, run by one thread."""
     import torch
 
     from models.backbone import EMBEDDED, load_backbone
@@ -179,26 +142,14 @@ def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
     import torch
 
     from models.packing import hidden_states, mean_by_text, pack
-    from models.text import encode, with_limit
+    from models.text import budget_batches, encode, with_limit
 
-    backbone = _backbone()
-    tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
-    rows = []
+    backbone = shared_backbone()
+    encoded = encode(with_limit(backbone.tokenizer, backbone.max_tokens), texts)
+    rows = np.empty((len(texts), backbone.hidden_size), dtype=np.float32)
     with torch.inference_mode():
-        for ids in encode(tokenizer, texts).token_ids:
-            packed = pack([ids], position_offset=backbone.position_offset)
-            rows.append(mean_by_text(hidden_states(backbone.model, packed), packed)[0].numpy())
-    return np.stack(rows)
-
-
-ARMS: dict[str, tuple[str, Callable[[Fold], Scores]]] = {
-    "majority": ("majority score", majority),
-    "tfidf_ridge": ("TF-IDF (words, characters) + ridge", tfidf_ridge),
-    "frozen_logistic": ("frozen backbone + logistic regression", frozen_logistic),
-    "adapters": ("gradeline adapters", adapters),
-    "full_tuning": ("full fine-tuning of the same backbone", full_tuning),
-}
-
-
-# These learn nothing from the project's own training code.
-SIMPLE = ("majority", "tfidf_ridge", "frozen_logistic")
+        for batch in budget_batches(encoded.lengths, 4096):
+            token_ids = [encoded.token_ids[int(i)] for i in batch]
+            packed = pack(token_ids, position_offset=backbone.position_offset)
+            rows[batch] = mean_by_text(hidden_states(backbone.model, packed), packed).numpy()
+    return rows

@@ -32,7 +32,8 @@ class Recipe:
 
     Attributes:
         rank, alpha: of the low-rank edits; their scaling is alpha / rank.
-        first_block: encoder blocks below this one are left as they are.
+        frozen_share: share of the encoder's blocks, from below, that are left as they are; what
+            they make of a text is then computed once.
         updates: optimiser steps to aim at; see ``epochs_for``.
         min_epochs, max_epochs: bounds on the number of passes over the responses.
         batch_size: responses per step.
@@ -40,27 +41,28 @@ class Recipe:
         warmup: share of the steps in which the rate rises; then it falls to zero.
         weight_decay: AdamW's, on every trained weight.
         class_weight_power: a response weighs as its score's frequency to minus this power.
-        patience: epochs without a better validation QWK before training stops.
+        patience: epochs in a row that validation must find clearly worse than the best so far
+            before training stops; see ``fit``.
         seed: of the edits' start and of the order of responses.
     """
 
     rank: int = 8
     alpha: float = 16.0
-    first_block: int = 0
+    frozen_share: float = 0.5
     updates: int = 100
-    min_epochs: int = 6
-    max_epochs: int = 16
-    batch_size: int = 16
-    learning_rate: float = 1e-3
-    head_learning_rate: float = 1e-3
+    min_epochs: int = 5
+    max_epochs: int = 12
+    batch_size: int = 8
+    learning_rate: float = 1.5e-3
+    head_learning_rate: float = 1.5e-3
     warmup: float = 0.1
     weight_decay: float = 0.01
-    class_weight_power: float = 0.0
-    patience: int = 5
+    class_weight_power: float = 0.5
+    patience: int = 3
     seed: int = 20
 
     def epochs_for(self, n: int) -> int:
-        """Passes over n responses: few items need many, many need few."""
+        """Passes over n responses: about ``updates`` steps, within the bounds."""
         steps = -(-n // self.batch_size)
         return min(max(round(self.updates / steps), self.min_epochs), self.max_epochs)
 
@@ -199,8 +201,8 @@ def fit(
     The rate falls to zero over the planned epochs, so the last is as a rule the best; on a
     dozen held-out responses an earlier peak is chance. The last epoch is therefore kept unless
     an earlier one was better in validation QWK of the raw scores by more than noise,
-    ``1 / (2 sqrt(n))``. Training stops early when no epoch beat the best for
-    ``recipe.patience`` epochs.
+    ``1 / (2 sqrt(n))``. Training stops early when ``recipe.patience`` epochs in a row were
+    worse than the best by more than that.
 
     Args:
         trainee: changed in place.
@@ -214,8 +216,9 @@ def fit(
     steps = _Steps(trainee, training, scale, recipe, epochs)
     held_out = prepare(trainee, validation.token_ids)
     history: list[Epoch] = []
+    noise = 0.5 / np.sqrt(max(len(validation.token_ids), 1))
     best, best_weights = -np.inf, _copy(trainee.parameters)
-    kept, last_gain = 0, 0
+    kept, worse = 0, 0
     for number in range(epochs):
         loss = steps.epoch()
         epoch = _judge(trainee, held_out, validation.human_scores, scale, number, loss)
@@ -224,11 +227,11 @@ def fit(
             on_epoch(epoch, epochs)
         if epoch.validation_qwk_raw > best:
             best, best_weights, kept = epoch.validation_qwk_raw, _copy(trainee.parameters), number
-            last_gain = number
-        if number - last_gain >= recipe.patience and number + 1 >= recipe.min_epochs:
+        # A QWK that is not defined (one score among the held-out) compares as not worse.
+        worse = worse + 1 if best - epoch.validation_qwk_raw > noise else 0
+        if worse >= recipe.patience and number + 1 >= recipe.min_epochs:
             break
-    noise = 0.5 / np.sqrt(max(len(validation.token_ids), 1))
-    if best - history[-1].validation_qwk_raw > noise:
+    if worse:
         _restore(trainee.parameters, best_weights)
     else:
         kept = len(history) - 1
@@ -246,6 +249,7 @@ class _Steps:
     ):
         self.trainee, self.n = trainee, len(training.token_ids)
         self.texts = prepare(trainee, training.token_ids)
+        self.lengths = np.array([len(ids) for ids in training.token_ids], dtype=np.int64)
         self.targets = torch.from_numpy(ordinal_targets(training.human_scores, scale))
         self.weights = _class_weights(training.human_scores, recipe.class_weight_power)
         self.shuffle = np.random.default_rng(recipe.seed)
@@ -264,6 +268,7 @@ class _Steps:
         """One pass over all responses in a new order; returns the mean loss of its batches."""
         losses = []
         for batch in np.array_split(self.shuffle.permutation(self.n), self.batches):
+            batch = batch[np.argsort(self.lengths[batch], kind="stable")]
             chosen = torch.from_numpy(batch)
             logits = self.trainee.logits(self.texts, batch)
             loss = ordinal_loss(logits, self.targets[chosen], self.weights[chosen])

@@ -91,14 +91,19 @@ class _Branch(torch.autograd.Function):
         return grad_x, None, None, grad_a, grad_b, None
 
 
+def block_of(name: str) -> int:
+    """The number of the block that a layer of ``block_linears`` lies in."""
+    return int(next(part for part in name.split(".") if part.isdigit()))
+
+
 def add_branches(
     model: nn.Module, rank: int, scaling: float, generator: torch.Generator, first_block: int = 0
 ) -> dict[str, LowRankLinear]:
-    """Replace the model's block layers by layers with a branch; returns them by name."""
+    """Give the layers of block ``first_block`` and above a branch; returns them by name."""
     branches = {
         name: LowRankLinear(base, rank, scaling, generator)
         for name, base in block_linears(model).items()
-        if int(next(part for part in name.split(".") if part.isdigit())) >= first_block
+        if block_of(name) >= first_block
     }
     for name, branch in branches.items():
         parent, _, child = name.rpartition(".")

@@ -19,7 +19,7 @@ from models.agreement import quadratic_weighted_kappa
 from models.backbone import Backbone
 from models.fitting import Epoch, Examples, Recipe, Trainee, fit, training_dtype
 from models.heads import Scale
-from models.lora import LowRankLinear, add_branches
+from models.lora import LowRankLinear, add_branches, block_linears, block_of
 from models.scorer import Scored, Scorer
 from models.text import encode, with_limit
 from models.trunk import split
@@ -208,8 +208,10 @@ def _lora_trainee(
     generator = torch.Generator().manual_seed(recipe.seed)
     model = copy.deepcopy(backbone.model).to(training_dtype())
     scaling = recipe.alpha / recipe.rank
-    branches = add_branches(model, recipe.rank, scaling, generator, recipe.first_block)
-    lower, upper = split(model, recipe.first_block)
+    n_blocks = 1 + max(block_of(name) for name in block_linears(model))
+    first_block = min(int(n_blocks * recipe.frozen_share), n_blocks - 1)
+    branches = add_branches(model, recipe.rank, scaling, generator, first_block)
+    lower, upper = split(model, first_block)
     head = nn.Linear(backbone.hidden_size, scale.n_points - 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)

@@ -239,7 +239,7 @@ def _stamp(export: Path) -> tuple[int, int, int]:
     except OSError as error:
         raise ExportRefusedError(f"the file cannot be read: {error.strerror}") from error
     if not export.is_file():
-        raise ExportRefusedError("this is a folder, not a file")
+        raise ExportRefusedError("this is not a file")
     return found.st_size, found.st_mtime_ns, found.st_ino
 
 

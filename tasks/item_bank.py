@@ -165,11 +165,15 @@ def infer_bank(export: Path, mapping_file: Path | None) -> ItemBank:
     return ItemBank(items=[_inferred(item_id, found) for item_id, found in traits.items()])
 
 
-def write_bank(bank: ItemBank, path: Path) -> None:
-    """Write a bank as YAML that ``read_bank`` reads back the same."""
+def bank_yaml(bank: ItemBank) -> str:
+    """The bank as YAML that ``read_bank`` reads back the same."""
     items = bank.model_dump(exclude_defaults=True)["items"]
-    words = yaml.safe_dump({"items": items}, allow_unicode=True, sort_keys=False)
-    path.write_text(words, encoding="utf-8")
+    return yaml.safe_dump({"items": items}, allow_unicode=True, sort_keys=False)
+
+
+def write_bank(bank: ItemBank, path: Path) -> None:
+    """Write a bank to a YAML file."""
+    path.write_text(bank_yaml(bank), encoding="utf-8")
 
 
 def _spans(export: Path, mapping_file: Path | None) -> dict[tuple[str, str], tuple[int, int]]:

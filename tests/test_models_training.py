@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,6 @@ from models.training import (
 
 # A random encoder needs higher rates and more steps than one that has learned to read.
 RECIPE = Recipe(
-    first_block=1,
     min_epochs=16,
     max_epochs=16,
     learning_rate=1e-2,
@@ -70,7 +70,7 @@ def test_it_learns_and_what_is_saved_scores_alike(tiny_backbone, trained):
 
 def test_scoring_file_says_how_it_was_made(trained):
     scoring = json.loads((trained.folder / "scoring.json").read_text())
-    assert scoring["recipe"]["first_block"] == 1
+    assert scoring["recipe"]["frozen_share"] == 0.5
     assert scoring["training_data_sha256"] == "a" * 64
     assert (scoring["score_min"], scoring["score_max"], scoring["trait"]) == (0, 2, "overall")
     assert len(scoring["probes"]) >= 4
@@ -104,11 +104,16 @@ def test_work_kept_below_the_cut_changes_nothing(tiny_backbone, tmp_path, traine
     )
 
 
-def test_without_validation_the_last_epoch_is_kept(tiny_backbone, tmp_path):
-    nothing = TrainingSet([], np.array([]))
-    result = train(tiny_backbone, tmp_path / "a", validation=nothing)
+@pytest.mark.parametrize(
+    "validation",
+    [TrainingSet([], np.array([])), TrainingSet(["path is closed", "yes"], np.array([2.0, 2.0]))],
+    ids=["none", "one score"],
+)
+def test_validation_that_says_nothing_does_not_stop_training(tiny_backbone, tmp_path, validation):
+    recipe = replace(RECIPE, patience=1, min_epochs=2)
+    result = train(tiny_backbone, tmp_path / "a", validation=validation, recipe=recipe)
+    assert len(result.history) == 16
     assert result.history[-1].kept
-    assert np.isnan(result.validation_qwk)
 
 
 def test_half_points_and_a_scale_that_starts_above_zero(tiny_backbone, tmp_path):
@@ -146,12 +151,16 @@ def test_progress_hears_of_every_epoch(tiny_backbone, tmp_path):
     assert {planned for _, planned in heard} == {16}
 
 
-def test_training_stops_when_validation_no_longer_rises(tiny_backbone, tmp_path):
-    human = np.random.default_rng(4).permutation(responses(60, seed=2).human_scores)
-    noise = TrainingSet(responses(60, seed=2).texts, human)
-    recipe = Recipe(first_block=1, min_epochs=2, max_epochs=40, updates=900, patience=2)
-    result = train(tiny_backbone, tmp_path / "a", validation=noise, recipe=recipe)
-    assert len(result.history) < 40
+def test_training_stops_and_goes_back_when_validation_falls(tiny_backbone, tmp_path):
+    """The held-out scores are the reverse of what is learned, so the start is the best."""
+    human = 2 - responses(60, seed=2).human_scores
+    against = TrainingSet(responses(60, seed=2).texts, human)
+    recipe = replace(RECIPE, patience=3, min_epochs=2)
+    result = train(tiny_backbone, tmp_path / "a", validation=against, recipe=recipe)
+    assert len(result.history) < 16
+    kept = next(epoch for epoch in result.history if epoch.kept)
+    assert kept.validation_qwk_raw == max(epoch.validation_qwk_raw for epoch in result.history)
+    assert kept.number < len(result.history) - 1
 
 
 @pytest.mark.parametrize(("n", "least", "most"), [(20, 12, 99), (100, 6, 99), (1700, 1, 8)])

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import multiprocessing
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from tasks.exports import (
     ingest_export,
 )
 from tasks.item_bank import item_rows, read_bank
-from warehouse import db
+from warehouse import db, responses
 from warehouse.items import ItemRow, add_items
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -211,6 +213,29 @@ def test_what_a_killed_ingest_left_is_replaced(workspace: Workspace) -> None:
     (workspace.folder / f".ingest-{sha256[:12]}").mkdir()
     assert workspace.ingest_file(path).accepted == 1
     assert workspace.texts() == {"1": "x"}
+    assert workspace.leftovers() == []
+
+
+def die_before_the_end(folder: Path) -> None:
+    responses._insert = lambda *_: os._exit(9)  # type: ignore[assignment]
+    ingest_export(
+        folder / "warehouse.duckdb", folder / "responses", folder / "export.csv", "run", OPTIONS
+    )
+
+
+def test_an_ingest_that_is_killed_can_be_done_again(workspace: Workspace) -> None:
+    (workspace.folder / "export.csv").write_text(HEADER + "1,A,S,2,x\n2,Z,S,2,x\n")
+    process = multiprocessing.get_context("spawn").Process(
+        target=die_before_the_end, args=(workspace.folder,)
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9
+    assert workspace.texts() == {"1": "x"}  # written, but nothing refers to it
+    for table in ("responses", "human_scores", "rejects", "exports"):
+        assert workspace.query(f"SELECT count(*) FROM {table}") == [(0,)]  # noqa: S608
+    counts = workspace.ingest_file(workspace.folder / "export.csv")
+    assert (counts.received, counts.accepted, counts.rejected) == (2, 1, 1)
     assert workspace.leftovers() == []
 
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from warehouse import parts, schema
-from warehouse.db import execute, rows, sql, transaction
+from warehouse import text_files
+from warehouse.db import execute, rows, transaction
+from warehouse.text_files import Season
 from warehouse.texts import response_file
 
-MEMORY_LIMIT = "400MB"  # of DuckDB; what does not fit is spilled beside the warehouse
-TEXTS_PER_BATCH = 8192
+MEMORY_LIMIT = "300MB"  # of DuckDB; what does not fit is spilled beside the warehouse
+THREADS = 2
 MOST_SEASONS = 50
 
 # One row per row of an export. Where fault is set, everything after item_id is null.
@@ -118,16 +118,19 @@ def ingest(
     with transaction(connection), _written_files() as written:
         _classify(connection, staged, infer_items=infer_items)
         counts = _count(connection)
-        for season in _seasons(connection):
-            path = response_file(folder, season, staged.export_sha256)
+        seasons = _seasons(connection)
+        pieces = text_files.deal_out(connection, staged.rows, seasons)
+        for season in seasons:
+            path = response_file(folder, season.season, staged.export_sha256)
             written.append(path)
-            _write_texts(connection, staged.rows, season, path)
+            text_files.write_season(path, pieces[season.first_piece : season.last_piece + 1])
         _insert(connection, staged, sentences, counts)
     return counts
 
 
 def _limit_memory(connection: duckdb.DuckDBPyConnection, spill: Path) -> None:
     execute(connection, "ingest_memory_limit", {"limit": MEMORY_LIMIT})
+    execute(connection, "ingest_threads", {"threads": THREADS})
     execute(connection, "ingest_spill", {"folder": str(spill)})
     execute(connection, "ingest_any_order")
 
@@ -146,8 +149,8 @@ def _classify(
     execute(connection, "ingest_outcomes")
 
 
-def _seasons(connection: duckdb.DuckDBPyConnection) -> list[str]:
-    found = [str(row["season"]) for row in rows(connection, "ingest_seasons")]
+def _seasons(connection: duckdb.DuckDBPyConnection) -> list[Season]:
+    found = text_files.plan_pieces(connection)
     if len(found) > MOST_SEASONS:
         raise UnusableExportError(
             f"the season column holds {len(found)} different values, more than {MOST_SEASONS}: "
@@ -166,19 +169,6 @@ def _written_files() -> Iterator[list[Path]]:
         for path in written:
             path.unlink(missing_ok=True)
         raise
-
-
-def _write_texts(
-    connection: duckdb.DuckDBPyConnection, staged: Path, season: str, path: Path
-) -> None:
-    chosen = {"rows": str(staged), "season": season}
-    batches = connection.sql(sql("ingest_texts"), params=chosen).to_arrow_reader(TEXTS_PER_BATCH)
-    with (
-        parts.whole_file(path) as temporary,
-        pq.ParquetWriter(temporary, schema.RESPONSES, compression="zstd") as file,
-    ):
-        for batch in batches:
-            file.write_batch(batch.cast(schema.RESPONSES))
 
 
 def _count(connection: duckdb.DuckDBPyConnection) -> RowCounts:

@@ -1,6 +1,5 @@
--- The seasons of the responses that an export brings.
-SELECT DISTINCT s.season
-FROM staged s
-JOIN outcomes o ON o.row = s.row
-WHERE o.outcome = 'accepted'
-ORDER BY s.season
+-- The seasons of the responses that an export brings, each with its first and last piece.
+SELECT season, min(piece) AS first_piece, max(piece) AS last_piece
+FROM pieces
+GROUP BY season
+ORDER BY season
