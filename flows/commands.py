@@ -73,7 +73,7 @@ def _items(settings: Settings, options: argparse.Namespace) -> int:
 
     if options.verb == "infer":
         bank = item_bank.infer_bank(options.file, options.mapping)
-        item_bank.write_bank(bank, Path("/dev/stdout"))
+        sys.stdout.write(item_bank.bank_yaml(bank))
         return DONE
     if options.verb == "add":
         bank = item_bank.read_bank(options.bank)
@@ -255,14 +255,16 @@ def _table(rows: list[Any], columns: tuple[str, ...]) -> Table:
 
 
 def _export_table(exports: tuple[Any, ...]) -> Table:
-    columns = ("file", "status", "received", "accepted", "rated", "duplicate", "rejected")
+    """A line per file, and under it a line per reason for which rows were refused."""
+    columns = ("status", "received", "accepted", "rated", "duplicate", "rejected")
     table = Table(box=None)
-    for column in (*columns, "reasons"):
-        table.add_column(column)
+    table.add_column("file")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "status" else "right")
     for export in exports:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in export.reasons.items())
-        values = [escape(str(getattr(export, column))) for column in columns]
-        table.add_row(*values, reasons)
+        table.add_row(escape(export.file), *(str(getattr(export, column)) for column in columns))
+        for reason, count in export.reasons.items():
+            table.add_row(f"  [dim]{count} {reason}[/dim]")
     return table
 
 

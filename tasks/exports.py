@@ -2,17 +2,19 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from tasks.columns import ColumnMap
+from tasks.delimited import Row
 from tasks.encodings import sha256_of
 from tasks.export_formats import Export, open_export
 from tasks.export_rows import RowRules, checked_or_fault, stage
 from tasks.mapping_file import MappingFile, read_mapping
+from tasks.progress import silent
 from tasks.reasons import SENTENCES, ExportRefusedError, Fault
 from warehouse import db, responses
 from warehouse.responses import RowCounts, StagedExport, UnusableExportError
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 SAMPLE_ROWS = 1000
+TOLD_ROWS = 1000
 SAMPLE_SEASON = "unnamed"
 MAX_CHARACTERS = 20_000
 
@@ -118,7 +121,12 @@ class Explanation:
 
 
 def ingest_export(
-    warehouse: Path, responses_folder: Path, export: Path, run_id: str, options: IngestOptions
+    warehouse: Path,
+    responses_folder: Path,
+    export: Path,
+    run_id: str,
+    options: IngestOptions,
+    advance: Callable[[int], None] = silent,
 ) -> IngestCounts:
     """Ingest one export; the same bytes again change nothing.
 
@@ -128,6 +136,7 @@ def ingest_export(
         export: the file.
         run_id: the run that this belongs to.
         options: how it is read.
+        advance: told now and then how many more rows have been read.
 
     Raises:
         ExportRefusedError: the file as a whole cannot be used; nothing of it is kept.
@@ -139,7 +148,7 @@ def ingest_export(
     if known:
         return _counts(export, export_sha256, "unchanged", RowCounts())
     with _staging_folder(warehouse.parent, export_sha256) as folder:
-        staged = _stage(export, export_sha256, run_id, folder, options)
+        staged = _stage(export, export_sha256, run_id, folder, options, advance)
         if _stamp(export) != before:
             raise ExportRefusedError(
                 "the file is still being written: ingest it again when it is complete"
@@ -205,7 +214,12 @@ def line_limit(max_characters: int) -> int:
 
 
 def _stage(
-    export: Path, export_sha256: str, run_id: str, folder: Path, options: IngestOptions
+    export: Path,
+    export_sha256: str,
+    run_id: str,
+    folder: Path,
+    options: IngestOptions,
+    advance: Callable[[int], None],
 ) -> StagedExport:
     mapping = read_mapping(options.mapping_file)
     opened = open_for_reading(export, mapping, options.max_characters)
@@ -216,8 +230,16 @@ def _stage(
         )
     rules = RowRules(columns, options.season, options.student_key, options.max_characters)
     rows, ratings = folder / "rows.parquet", folder / "ratings.parquet"
-    stage(opened.rows(), rules, rows, ratings)
+    stage(_told(opened.rows(), advance), rules, rows, ratings)
     return StagedExport(rows, ratings, export_sha256, export.name, run_id, columns.names)
+
+
+def _told(rows: Iterable[Row], advance: Callable[[int], None]) -> Iterator[Row]:
+    """The rows, with word of them now and then."""
+    for number, row in enumerate(rows, start=1):
+        if number % TOLD_ROWS == 0:
+            advance(TOLD_ROWS)
+        yield row
 
 
 @contextmanager

@@ -171,11 +171,6 @@ def bank_yaml(bank: ItemBank) -> str:
     return yaml.safe_dump({"items": items}, allow_unicode=True, sort_keys=False)
 
 
-def write_bank(bank: ItemBank, path: Path) -> None:
-    """Write a bank to a YAML file."""
-    path.write_text(bank_yaml(bank), encoding="utf-8")
-
-
 def _spans(export: Path, mapping_file: Path | None) -> dict[tuple[str, str], tuple[int, int]]:
     """(item_id, trait) to the lowest and highest score, rounded outwards."""
     opened = open_for_reading(export, read_mapping(mapping_file), MAX_CHARACTERS)

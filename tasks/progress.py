@@ -20,8 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far a piece of work is; yields the function to call with each advance."""
+def progress(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show how far a piece of work is; yields the function to call with each advance.
+
+    A total that is not known beforehand (None) gives a count without the time left.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _logged(description, total)
@@ -43,7 +46,7 @@ def silent(steps: int) -> None:
     """Show nothing."""
 
 
-def _logged(description: str, total: int) -> Callable[[int], None]:
+def _logged(description: str, total: int | None) -> Callable[[int], None]:
     began = said = time.monotonic()
     done = 0
 
@@ -53,7 +56,10 @@ def _logged(description: str, total: int) -> Callable[[int], None]:
         now = time.monotonic()
         if now - said >= LOG_EVERY_S and done:
             said = now
-            left = (now - began) / done * (total - done)
-            logger.info("%s: %d of %d, about %.0f s left", description, done, total, left)
+            if total is None:
+                logger.info("%s: %d", description, done)
+            else:
+                left = (now - began) / done * (total - done)
+                logger.info("%s: %d of %d, about %.0f s left", description, done, total, left)
 
     return advance

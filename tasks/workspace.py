@@ -14,6 +14,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.exports import ExportRefusedError, IngestCounts, IngestOptions, ingest_export
+from tasks.progress import progress
 from warehouse import db, runs
 
 UNFINISHED_SUFFIXES = {".part", ".partial", ".tmp", ".crdownload", ".filepart"}
@@ -128,13 +129,16 @@ def ingest_exports(
     """Ingest exports one after another; a file that cannot be used does not stop the others."""
     counts: list[IngestCounts] = []
     refusals: list[Refusal] = []
-    for export in exports:
-        chosen = options.with_season(export.season or options.season)
-        try:
-            counts.append(ingest_export(warehouse, responses, export.path, run_id, chosen))
-        except ExportRefusedError as error:
-            logger.warning("%s was refused: %s", export.path.name, error)
-            refusals.append(Refusal(export.path.name, str(error)))
+    with progress("reading rows", None) as advance:
+        for export in exports:
+            chosen = options.with_season(export.season or options.season)
+            try:
+                counts.append(
+                    ingest_export(warehouse, responses, export.path, run_id, chosen, advance)
+                )
+            except ExportRefusedError as error:
+                logger.warning("%s was refused: %s", export.path.name, error)
+                refusals.append(Refusal(export.path.name, str(error)))
     return IngestReport(tuple(counts), tuple(refusals))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.item_bank import BankError, infer_bank, item_rows, read_bank, write_bank
+from tasks.item_bank import BankError, bank_yaml, infer_bank, item_rows, read_bank
 from tasks.reasons import ExportRefusedError
 
 
@@ -112,7 +112,7 @@ def test_an_inferred_bank_has_traits(tmp_path: Path) -> None:
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = export_file(tmp_path, "id,item,trait,score,text\n1,007,a,1,x\n2,007,a,6,y\n")
     bank = infer_bank(path, None)
-    write_bank(bank, tmp_path / "bank.yaml")
+    (tmp_path / "bank.yaml").write_text(bank_yaml(bank), "utf-8")
     assert read_bank(tmp_path / "bank.yaml") == bank
 
 

@@ -96,7 +96,7 @@ CREATE TABLE rejects (
     export_sha256 VARCHAR NOT NULL,
     file          VARCHAR NOT NULL,
     row           BIGINT NOT NULL,       -- 1 is the first row after the header
-    reason        VARCHAR NOT NULL,      -- a code, see tasks/exports.py
+    reason        VARCHAR NOT NULL,      -- a code, see tasks/reasons.py
     detail        VARCHAR NOT NULL,      -- what was found and what to do, without text or student id
     response_id   VARCHAR,
     item_id       VARCHAR,
