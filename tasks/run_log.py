@@ -12,7 +12,9 @@ from prefect.cache_policies import NO_CACHE
 from tasks import figures, tracking
 from tasks.evaluation import DayEvaluation, ItemEvaluation
 from tasks.reporting import RunReport
+from tasks.summary import counts_sentences
 from tasks.tracking import Tracking
+from warehouse.reports import Run
 
 COUNTS = (
     "received", "accepted", "waiting", "scored", "coded", "routed", "failed", "rejected",
@@ -66,8 +68,14 @@ def _tags(report: RunReport) -> dict[str, str]:
         "run_kind": run.kind,
         "administration_date": run.administration_date.isoformat(),
         "release_status": run.status,
-        "message": run.message,
+        "mlflow.note.content": "\n\n".join(_note(run)),
     }
+
+
+def _note(run: Run) -> list[str]:
+    """What the run's page says under Description."""
+    held = [run.message] if run.message else []
+    return [f"**{run.status}**", *held, *counts_sentences(run)]
 
 
 def _run_metrics(report: RunReport) -> dict[str, float | None]:

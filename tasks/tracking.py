@@ -26,6 +26,8 @@ from models.adapters import AdapterError, adapter_sha256
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 PAGE = 1000
+# Tells the UI to show metrics and models first, not language-model traces.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +53,9 @@ class Tracking:
         local = self.uri.startswith("sqlite:")
         location = (self.home / "mlartifacts").as_uri() if local else None
         try:
-            return str(client.create_experiment(name, artifact_location=location))
+            return str(
+                client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
+            )
         except MlflowException:  # another process made it first
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
