@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo-workspace
 
-.PHONY: demo test check setup quality clean
+.PHONY: demo test check setup quality public-night clean
 
 setup: $(STAMP)
 
@@ -33,6 +33,9 @@ check: setup
 
 quality: setup
 	$(BIN)/python -m benchmarks.quality
+
+public-night: setup
+	$(BIN)/python -m benchmarks.public_night
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info
