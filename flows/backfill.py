@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.scoring import RunResult, score_and_report, tracking_of
 from flows.settings import load_settings
-from tasks.inference import Selection, last_day
+from tasks.planning import Selection, last_day
 from tasks.tracking import CHAMPION, RegisteredAdapter, Tracking, list_adapters
 from tasks.workspace import locked, recorded_run
 

@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.scoring import RunResult, tell
 from flows.settings import load_settings
-from tasks.inference import Selection
+from tasks.planning import Selection
 from tasks.workspace import locked, recorded_run
 from warehouse import db, runs
 

@@ -8,7 +8,7 @@ from prefect import flow
 from flows.ingest import files_of, ingest_options, refusal_reasons
 from flows.scoring import RunResult, score_and_report, tracking_of
 from flows.settings import load_settings
-from tasks.inference import Selection
+from tasks.planning import Selection
 from tasks.tracking import CHAMPION, list_adapters
 from tasks.workspace import clear_inbox, inbox_exports, ingest_exports, locked, recorded_run
 

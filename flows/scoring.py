@@ -6,7 +6,8 @@ from pathlib import Path
 
 from flows.settings import Settings
 from tasks import evaluation, inference, reporting, run_log
-from tasks.inference import Plan, Selection, ShardResult
+from tasks.inference import ShardResult
+from tasks.planning import Plan, Selection, plan_scoring
 from tasks.progress import progress
 from tasks.reporting import RunReport
 from tasks.tracking import RegisteredAdapter, Tracking, fetch_adapters
@@ -53,7 +54,7 @@ def score_and_report(
         files: exports ingested by this run, by outcome.
         reasons: what already holds the run, one sentence each.
     """
-    plan = inference.plan_scoring(settings.warehouse, settings.parts, run_id, adapters, selection)
+    plan = plan_scoring(settings.warehouse, settings.parts, run_id, adapters, selection)
     fetch_adapters(tracking_of(settings), _used(plan, adapters), settings.adapters)
     results = _score(settings, plan)
     held = [*reasons, *_failures(results)]

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import inference
-from tasks.inference import Plan, Selection
+from tasks import inference, planning
+from tasks.planning import Plan, Selection
 from tasks.tracking import RegisteredAdapter
 from warehouse import db, parts, runs, schema, scores
 
@@ -64,7 +64,7 @@ class Bench:
                 )
 
     def plan(self, *adapters: RegisteredAdapter, selection: Selection = TONIGHT) -> Plan:
-        return inference.plan_scoring.fn(
+        return planning.plan_scoring.fn(
             self.warehouse, self.folder, self.run_id, adapters, selection
         )
 
@@ -73,8 +73,8 @@ class Bench:
         for shard in plan.shards:
             rows = pq.read_table(plan.path, filters=[("shard", "=", shard.name)]).to_pylist()
             kept = [row for row in rows if row["response_id"] != skip]
-            parts.write(inference.part_path(plan.path, shard), part(kept))
-        paths = [inference.part_path(plan.path, shard) for shard in plan.shards]
+            parts.write(planning.part_path(plan.path, shard), part(kept))
+        paths = [planning.part_path(plan.path, shard) for shard in plan.shards]
         cost = scores.RunCost(1, 1.0, 1.0)
         with db.connect(self.warehouse) as connection:
             return scores.commit(
@@ -132,8 +132,8 @@ def test_each_adapter_is_in_one_shard(bench: Bench) -> None:
 def test_a_huge_item_is_split_and_others_are_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inference, "SHARD_ROWS", 3)
-    monkeypatch.setattr(inference, "SPLIT_ROWS", 5)
+    monkeypatch.setattr(planning, "SHARD_ROWS", 3)
+    monkeypatch.setattr(planning, "SPLIT_ROWS", 5)
     bench.respond("a", *(f"a{n}" for n in range(5)))
     bench.respond("c", *(f"c{n}" for n in range(7)))
     plan = bench.plan(adapter("a"), adapter("c"))
@@ -228,7 +228,7 @@ def test_a_truncated_part_is_not_taken_for_whole(bench: Bench) -> None:
     bench.respond("a", "a1", "a2")
     plan = bench.plan(adapter("a"))
     shard = plan.shards[0]
-    path = inference.part_path(plan.path, shard)
+    path = planning.part_path(plan.path, shard)
     rows = pq.read_table(plan.path).to_pylist()
     whole = part(rows).replace_schema_metadata({"shard": shard.name})
     parts.write(path, whole)
