@@ -11,8 +11,9 @@ from models.fitting import Examples, Recipe, Trainee, fit, predict, prepare, tra
 from models.heads import Scale
 from models.text import encode, with_limit
 
-# The best of 5e-5, 1e-4 and 2e-4 on the items that the recipe was chosen on.
-LEARNING_RATE = 1e-4
+# The best of 2e-5, 5e-5 and 1e-4 (mean QWK .584, .575, .567) on three folds of four of the items
+# that the recipe was chosen on.
+LEARNING_RATE = 2e-5
 
 
 class _Mixed(torch.nn.Module):

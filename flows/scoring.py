@@ -1,5 +1,6 @@
 """What nightly and backfill have in common: plan, score, commit, evaluate, log, report."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +11,13 @@ from tasks.inference import ShardResult
 from tasks.planning import Plan, Selection, plan_scoring
 from tasks.progress import progress
 from tasks.reporting import RunReport
-from tasks.tracking import RegisteredAdapter, Tracking, fetch_adapters
+from tasks.tracking import RegisteredAdapter, Tracking, TrackingError, fetch_adapters
 from warehouse import db, reports, runs
 from warehouse.scores import Files
 
 NO_FILES = Files()
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,9 +98,17 @@ def tell(
             settings=_shown(settings),
         )
     html = reporting.write_report(settings.reports / f"{run_id}.html", report)
-    mlflow_run_id = run_log.log_scoring_run(tracking_of(settings), report, by_day, load_ms, html)
-    with db.connect(settings.warehouse) as connection:
-        runs.set_mlflow_run(connection, run_id, mlflow_run_id)
+    try:
+        mlflow_run_id = run_log.log_scoring_run(
+            tracking_of(settings), report, by_day, load_ms, html
+        )
+    except TrackingError as error:
+        logger.warning("the scores are committed, but not logged: %s", error)
+        with db.connect(settings.warehouse) as connection:
+            runs.note(connection, run_id, "not logged to MLflow, which could not be reached")
+    else:
+        with db.connect(settings.warehouse) as connection:
+            runs.set_mlflow_run(connection, run_id, mlflow_run_id)
     return RunResult(report, html)
 
 

@@ -10,16 +10,18 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from mlflow import MlflowClient, artifacts
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from models.adapters import AdapterError, adapter_sha256
 
@@ -30,6 +32,29 @@ PAGE = 1000
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 logger = logging.getLogger(__name__)
+
+
+class TrackingError(RuntimeError):
+    """MLflow's store or server cannot be used."""
+
+
+Does = TypeVar("Does", bound=Callable[..., Any])
+
+
+def _told(function: Does) -> Does:
+    """Turn the many errors of an unreachable or broken store into one that says what to do."""
+
+    @wraps(function)
+    def told(tracking: "Tracking", *args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(tracking, *args, **kwargs)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            raise TrackingError(
+                f"MLflow at {tracking.uri} cannot be used ({type(error).__name__}): see that its "
+                "server runs, or unset MLFLOW_TRACKING_URI to use the workspace's own store"
+            ) from error
+
+    return cast("Does", told)
 
 
 @dataclass(frozen=True)
@@ -107,6 +132,7 @@ def metric_step(day: date) -> int:
     return day.year * 10_000 + day.month * 100 + day.day
 
 
+@_told
 def list_adapters(tracking: Tracking, alias: str | None = None) -> list[RegisteredAdapter]:
     """Every registered adapter, or those that carry an alias, in the order of their ids."""
     client = tracking.client()
@@ -171,6 +197,7 @@ def fetch_adapters(tracking: Tracking, wanted: Iterable[RegisteredAdapter], adap
             logger.error("%s", error)
 
 
+@_told
 def register_adapter(
     tracking: Tracking, parent_run_id: str, new: NewAdapter, day: date
 ) -> RegisteredAdapter:
@@ -195,6 +222,7 @@ def register_adapter(
     return _registered(version)
 
 
+@_told
 def set_alias(tracking: Tracking, adapter: RegisteredAdapter, alias: str) -> None:
     """Make an adapter its item's champion, or its challenger.
 
@@ -209,6 +237,7 @@ def set_alias(tracking: Tracking, adapter: RegisteredAdapter, alias: str) -> Non
             client.delete_registered_model_alias(name, CHALLENGER)
 
 
+@_told
 def start_run(tracking: Tracking, subject: str, run_id: str, tags: Mapping[str, str]) -> str:
     """Begin the parent run of a flow run; returns MLflow's id for it."""
     client = tracking.client()
@@ -218,6 +247,7 @@ def start_run(tracking: Tracking, subject: str, run_id: str, tags: Mapping[str, 
     return str(run.info.run_id)
 
 
+@_told
 def log_run(
     tracking: Tracking,
     mlflow_run_id: str,
@@ -255,6 +285,7 @@ def log_run(
     client.set_terminated(mlflow_run_id, "FAILED" if failed else "FINISHED")
 
 
+@_told
 def log_item(
     tracking: Tracking,
     parent_run_id: str,

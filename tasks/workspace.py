@@ -2,6 +2,7 @@
 
 import logging
 import os
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from prefect.cache_policies import NO_CACHE
 
 from tasks.exports import ExportRefusedError, IngestCounts, IngestOptions, ingest_export
 from tasks.progress import progress
-from warehouse import db, runs
+from warehouse import db, runs, scores
 
 UNFINISHED_SUFFIXES = {".part", ".partial", ".tmp", ".crdownload", ".filepart"}
 logger = logging.getLogger(__name__)
@@ -23,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 class WorkspaceBusyError(RuntimeError):
     """Another command is changing this workspace."""
+
+
+class RunFailedError(RuntimeError):
+    """A run came to an error whose message must not be shown."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,12 @@ def recorded_run(
 ) -> Iterator[str]:
     """A row in ``runs`` from start to end; yields its id.
 
-    An exception marks the run as failed, with the kind of error and no more: messages of other
-    libraries may quote data.
+    An exception marks the run as failed. A run that has committed by then keeps its status and
+    counts.
+
+    Raises:
+        RunFailedError: in place of a library's error, whose message may quote a response and
+            would reach Prefect's log. Our own errors and the system's pass as they are.
     """
     with db.connect(warehouse) as connection:
         run_id = runs.start_run(connection, kind, administration_date, parameters)
@@ -96,10 +105,30 @@ def recorded_run(
         yield run_id
     except Exception as error:
         with db.connect(warehouse) as connection, db.transaction(connection):
-            counts = runs.RunCounts()
-            message = f"{type(error).__name__}; nothing of this run was committed"
-            runs.finish_run(connection, run_id, "failed", counts, message=message)
-        raise
+            kind_of_error = type(error).__name__
+            if runs.is_running(connection, run_id):
+                counts = scores.ingested(connection, run_id)
+                message = f"{kind_of_error}: no score was committed; what was ingested waits"
+                runs.finish_run(connection, run_id, "failed", counts, message=message)
+            else:
+                runs.note(connection, run_id, f"{kind_of_error} after the scores were committed")
+        if _speaks_safely(error):
+            raise
+        raise RunFailedError(
+            f"{kind_of_error} at {_where(error)}; what it says is withheld, since errors of "
+            "libraries may quote a response"
+        ) from None
+
+
+def _speaks_safely(error: Exception) -> bool:
+    ours = type(error).__module__.split(".")[0] in {"flows", "tasks", "models", "warehouse"}
+    return ours or isinstance(error, OSError)
+
+
+def _where(error: Exception) -> str:
+    """The innermost lines of code that an error passed through."""
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    return ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
 
 
 def inbox_exports(inbox: Path) -> list[Export]:

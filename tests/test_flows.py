@@ -3,6 +3,7 @@
 import csv
 import random
 import shutil
+import traceback
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from flows.settings import load_settings
 from tasks import inference, item_bank
-from tasks.workspace import WorkspaceBusyError, locked
+from tasks.workspace import RunFailedError, WorkspaceBusyError, locked
 from warehouse import db, items, reports
 
 BANK = """
@@ -273,3 +274,42 @@ def test_one_flow_at_a_time(home: Path) -> None:
 
     with locked(home), pytest.raises(WorkspaceBusyError, match="in use by process"):
         nightly(administration_date=NIGHT, home=home)
+
+
+def test_scores_stay_when_mlflow_fails_after_the_commit(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.nightly import nightly
+    from tasks import tracking
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(tracking, "_log_metrics", unreachable)
+    result = nightly(administration_date=NIGHT, home=home)
+    assert (result.status, len(outcome(home))) == ("done", 25)
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        run = reports.run(connection, result.report.run.run_id)
+    assert (run.status, run.scored, run.mlflow_run_id) == ("done", 18, None)
+    assert "MLflow" in run.message
+
+
+def test_a_night_that_fails_before_the_commit_says_so_and_loses_nothing(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.nightly import nightly
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError(f"could not convert {MARK}")
+
+    with monkeypatch.context() as patch, pytest.raises(RunFailedError, match="ValueError") as found:
+        patch.setattr(inference, "commit_scores", broken)
+        nightly(administration_date=NIGHT, home=home)
+    assert MARK not in "".join(traceback.format_exception(found.value))
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        run = reports.last_run(connection, "nightly")
+    assert run is not None
+    assert (run.status, run.received, run.scored) == ("failed", 23, 0)
+    assert MARK not in run.message
+    mended = nightly(administration_date=NIGHT, home=home).report.run
+    assert (mended.status, mended.waiting, mended.scored) == ("done", 21, 18)

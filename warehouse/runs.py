@@ -113,6 +113,16 @@ def finish_run(
     )
 
 
+def is_running(connection: duckdb.DuckDBPyConnection, run_id: str) -> bool:
+    """Whether a run has begun and not ended."""
+    return any(row["running"] for row in rows(connection, "runs_is_running", {"run_id": run_id}))
+
+
+def note(connection: duckdb.DuckDBPyConnection, run_id: str, sentence: str) -> None:
+    """Add a sentence to a run's message; its status and counts stay."""
+    execute(connection, "runs_note", {"run_id": run_id, "note": sentence})
+
+
 def set_mlflow_run(connection: duckdb.DuckDBPyConnection, run_id: str, mlflow_run_id: str) -> None:
     """Note under which MLflow run this run was logged."""
     execute(connection, "runs_set_mlflow", {"run_id": run_id, "mlflow_run_id": mlflow_run_id})

@@ -1,0 +1,2 @@
+-- Whether a run has begun and not ended.
+SELECT status = 'running' AS running FROM runs WHERE run_id = $run_id
