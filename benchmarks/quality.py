@@ -155,6 +155,8 @@ def _compare(rows: Sequence[dict[str, Any]], other: str, allowed: float) -> dict
     return {
         "than": other,
         "items": len(gains),
+        "adapters_qwk": float(np.mean([arms["adapters"]["qwk"] for arms in both])),
+        "other_qwk": float(np.mean([arms[other]["qwk"] for arms in both])),
         "difference": float(gains.mean()),
         "low": float(low),
         "high": float(high),
@@ -225,6 +227,11 @@ def _run(jobs: Sequence[Job], workers: int) -> None:
             progress.advance(bars[done.result().arm])
 
 
+def _fixed(value: float, digits: int = 3) -> str:
+    """The rounded value, without the sign of a zero: -0.0004 is 0.000."""
+    return f"{round(value, digits) + 0.0:.{digits}f}"
+
+
 def _markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Quality on public data",
@@ -242,7 +249,7 @@ def _markdown(summary: dict[str, Any]) -> str:
     ]
     for arm, row in summary["arms"].items():
         lines.append(
-            f"| {ARMS[arm]} | {row['items']} | {row['qwk']:.3f} | {row['exact']:.1%} "
+            f"| {ARMS[arm]} | {row['items']} | {_fixed(row['qwk'])} | {row['exact']:.1%} "
             f"| {row['cpu_s']:.1f} |"
         )
     lines += [
@@ -250,12 +257,13 @@ def _markdown(summary: dict[str, Any]) -> str:
         "Adapters against each, on the items that both scored; 95% interval from a paired "
         f"bootstrap over items ({RESAMPLES:,} resamples).",
         "",
-        "| adapters minus | items | difference in mean QWK | interval | needed | |",
-        "| --- | ---: | ---: | :---: | --- | --- |",
+        "| adapters minus | items | adapters' QWK | its QWK | difference | interval | needed | |",
+        "| --- | ---: | ---: | ---: | ---: | :---: | --- | --- |",
     ]
     for row in summary["comparisons"]:
         lines.append(
-            f"| {ARMS[row['than']]} | {row['items']} | {row['difference']:+.3f} | "
+            f"| {ARMS[row['than']]} | {row['items']} | {_fixed(row['adapters_qwk'])} "
+            f"| {_fixed(row['other_qwk'])} | {row['difference']:+.3f} | "
             f"{row['low']:+.3f} to {row['high']:+.3f} | {row['needed']} | "
             f"{'won' if row['won'] else '**lost**'} |"
         )
@@ -268,7 +276,7 @@ def _markdown(summary: dict[str, Any]) -> str:
         "| --- | ---: |" + " ---: |" * len(names),
     ]
     for row in summary["items"]:
-        cells = [f"{row['arms'][arm]['qwk']:.2f}" if arm in row["arms"] else "" for arm in names]
+        cells = [_fixed(row["arms"][arm]["qwk"], 2) if arm in row["arms"] else "" for arm in names]
         lines.append(f"| {row['item_id']} | {row['n']} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
