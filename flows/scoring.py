@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from flows.settings import Settings
+from models.backbone import resolve_backbone
 from tasks import evaluation, inference, reporting, run_log
 from tasks.inference import ShardResult
 from tasks.planning import Plan, Selection, plan_scoring
@@ -143,4 +145,10 @@ def _failures(results: Sequence[ShardResult]) -> list[str]:
 
 def _shown(settings: Settings) -> dict[str, str]:
     """The settings that explain a score; no path, no address."""
-    return {"backbone": settings.backbone, "max_tokens": str(settings.max_tokens)}
+    backbone = resolve_backbone(settings.backbone)
+    return {
+        "gradeline": version("gradeline"),
+        "backbone": backbone.name,
+        "backbone_sha256": backbone.sha256,
+        "max_tokens": str(settings.max_tokens),
+    }

@@ -147,9 +147,9 @@ def _agreement_sentence(evaluations: Sequence[ItemEvaluation]) -> str:
     enough = [item for item in rated if item.enough_rated]
     if not enough:
         return (
-            f"{len(rated)} of {len(evaluations)} items have human scores, none of them "
-            f"{ENOUGH_RATED} or more: too few to judge any item by. The median QWK over these "
-            f"items is {figure(median_qwk(rated))}."
+            f"No item has {ENOUGH_RATED} or more rated responses: too few to judge any by. QWK is "
+            f"defined for {len(rated)} of {len(evaluations)} items; its median over them is "
+            f"{figure(median_qwk(rated))}."
         )
     lowest = enough[-1]
     return (

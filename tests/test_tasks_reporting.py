@@ -176,7 +176,10 @@ def test_each_item_has_its_figures_and_few_ratings_are_marked(tmp_path: Path) ->
     ("items", "sentence"),
     [
         ((UNRATED,), "None of these responses has a human score yet"),
-        ((FEW, UNRATED), "1 of 2 items have human scores, none of them 100 or more"),
+        (
+            (FEW, UNRATED),
+            "No item has 100 or more rated responses: too few to judge any by. QWK is defined for 1 of 2",
+        ),
     ],
 )
 def test_agreement_on_few_ratings_is_not_presented_as_a_finding(
