@@ -1,14 +1,14 @@
 """A season again: score it with the champions, or with a pinned adapter version."""
 
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
 from prefect import flow
 
-from flows.scoring import RunResult, score_and_report, tracking_of
+from flows.scoring import RunResult, last_day_of, score_and_report, tracking_of
 from flows.settings import load_settings
-from tasks.planning import Selection, last_day
+from tasks.planning import Selection
 from tasks.tracking import CHAMPION, RegisteredAdapter, Tracking, list_adapters
 from tasks.workspace import locked, recorded_run
 
@@ -46,8 +46,7 @@ def backfill(
     parameters = {**selection.bound(), "adapter": adapter}
     with locked(settings.home):
         adapters = _adapters(tracking_of(settings), adapter)
-        last = last_day(settings.warehouse, selection)
-        day = administration_date or last or datetime.now(UTC).date()
+        day = administration_date or last_day_of(settings, selection)
         with recorded_run(settings.warehouse, "backfill", day, parameters) as run_id:
             return score_and_report(settings, run_id, adapters, selection)
 

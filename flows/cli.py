@@ -1,12 +1,13 @@
 """The ``gradeline`` command line: what there is to say, and nothing that takes time to load."""
 
 import argparse
+import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 if TYPE_CHECKING:
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
 EXIT_CODES = "Exit codes: 0 done, 2 held or refused, 1 error."
 
@@ -23,20 +24,24 @@ def main(arguments: list[str] | None = None) -> int:
     return commands.run(options)
 
 
+class Parser(argparse.ArgumentParser):
+    """A wrong command line is an error, exit code 1; 2 says that a run is held or refused."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and end the program."""
+        self.print_usage(sys.stderr)
+        self.exit(1, f"{self.prog}: {message}\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line."""
-    root = argparse.ArgumentParser(
+    root = Parser(
         prog="gradeline",
         description="Score written responses in nightly batches: "
         "one shared backbone, a small adapter per item.",
         epilog=f"{EXIT_CODES} `gradeline COMMAND --help` shows an example of each.",
     )
-    root.add_argument(
-        "--home",
-        type=Path,
-        metavar="DIR",
-        help="the workspace that holds all state (default: $GRADELINE_HOME, else ./workspace)",
-    )
+    _home(root, default=None)
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _items(commands)
     _ingest(commands)
@@ -49,15 +54,25 @@ def parser() -> argparse.ArgumentParser:
     return root
 
 
-def _command(
-    commands: "Commands", name: str, summary: str, example: str
-) -> argparse.ArgumentParser:
-    return commands.add_parser(
+def _command(commands: "Commands", name: str, summary: str, example: str) -> "Parser":
+    command = commands.add_parser(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.",
         epilog=f"example:\n  {example}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _home(command, default=argparse.SUPPRESS)
+    return command
+
+
+def _home(command: argparse.ArgumentParser, default: str | None) -> None:
+    command.add_argument(
+        "--home",
+        type=Path,
+        metavar="DIR",
+        default=default,
+        help="the workspace that holds all state (default: $GRADELINE_HOME, else ./workspace)",
     )
 
 

@@ -26,6 +26,10 @@ TOLD = {
     "tasks.workspace.RunFailedError": ERROR,
     "warehouse.items.ItemConflictError": HELD,
     "flows.backfill.UnknownVersionError": HELD,
+    "flows.scoring.NothingSelectedError": HELD,
+    "tasks.training.NothingToTrainError": HELD,
+    "flows.settings.StudentKeyError": ERROR,
+    "pydantic_core._pydantic_core.ValidationError": ERROR,
     "models.backbone.BackboneError": ERROR,
     "tasks.tracking.TrackingError": ERROR,
     "warehouse.db.WarehouseLockedError": ERROR,
@@ -38,11 +42,13 @@ console = Console()
 
 def run(options: argparse.Namespace) -> int:
     """Carry out one command; errors that a user can mend are told in a sentence."""
-    settings = load_settings(options.home)
-    if not _only_reads(options):
-        prepare_libraries(settings)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    for ours in ("flows", "tasks", "models", "warehouse"):
+        logging.getLogger(ours).setLevel(logging.INFO)
     try:
+        settings = load_settings(options.home)
+        if not _only_reads(options):
+            prepare_libraries(settings)
         return COMMANDS[options.command](settings, options)
     except KeyboardInterrupt:
         _complain("stopped; what was committed stays, run again to go on")
@@ -272,7 +278,9 @@ def _export_table(exports: tuple[Any, ...]) -> Table:
 
 def _trained_table(result: Any) -> Table:
     columns = ("item_id", "trait", "version", "alias", "n_training", "n_validation")
-    table = Table(box=None, title=f"{len(result.trained)} trained, {result.unchanged} unchanged")
+    crowned = f", {result.crowned} made champion" if result.crowned else ""
+    title = f"{len(result.trained)} trained, {result.unchanged} unchanged{crowned}"
+    table = Table(box=None, title=title)
     for column in (*columns, "validation QWK", "exact", "seconds"):
         table.add_column(column)
     for row in result.trained:

@@ -48,10 +48,22 @@ def demo(settings: Settings) -> RunResult:
     return nightly(season="2026-spring", administration_date=NIGHT, home=settings.home)
 
 
+def _is_demo(home: Path) -> bool:
+    """Whether a demo made this workspace, and nothing but the sample's exports is in it."""
+    ours = {path.name for path in EXAMPLES.rglob("*")}
+    warehouse = home / "warehouse.duckdb"
+    if not (home / MARKER).exists():
+        return False
+    if not warehouse.exists():
+        return True
+    with db.connect(warehouse) as connection:
+        return {row["file"] for row in db.rows(connection, "exports_files")} <= ours
+
+
 def _empty(home: Path) -> None:
     with locked(home):
         found = [entry for entry in home.iterdir() if entry.name not in KEPT]
-        if found and not (home / MARKER).exists():
+        if found and not _is_demo(home):
             raise WorkspaceBusyError(
                 f"{home} holds something else than a demo: give another folder with --home"
             )

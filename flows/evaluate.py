@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.scoring import RunResult, tell
+from flows.scoring import RunResult, last_day_of, tell
 from flows.settings import load_settings
 from tasks.planning import Selection
 from tasks.workspace import locked, recorded_run
@@ -30,6 +30,7 @@ def evaluate(
     settings = load_settings(home)
     day = administration_date or datetime.now(UTC).date()
     selection = Selection(tuple(seasons) if seasons else None, tuple(items) if items else None)
+    last_day_of(settings, selection)
     parameters = {"seasons": selection.seasons, "items": selection.items}
     with (
         locked(settings.home),

@@ -5,9 +5,9 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from prefect import flow
-from tasks.exports import IngestOptions
 
 from flows.settings import Settings, load_settings
+from tasks.exports import IngestOptions
 from tasks.workspace import Export, IngestReport, ingest_exports, locked, recorded_run
 from warehouse import db, runs, scores
 

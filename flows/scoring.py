@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,16 +11,21 @@ from flows.settings import Settings
 from models.backbone import resolve_backbone
 from tasks import evaluation, inference, reporting, run_log
 from tasks.inference import ShardResult
-from tasks.planning import Plan, Selection, plan_scoring
+from tasks.planning import Plan, Selection, last_day, plan_scoring
 from tasks.progress import progress
 from tasks.reporting import RunReport
 from tasks.tracking import RegisteredAdapter, Tracking, TrackingError, fetch_adapters
 from warehouse import db, reports, runs
 from warehouse.scores import Files
+from warehouse.training import known_adapters
 
 NO_FILES = Files()
 
 logger = logging.getLogger(__name__)
+
+
+class NothingSelectedError(LookupError):
+    """A selection of seasons, items or dates holds no response at all."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,19 @@ class RunResult:
 def tracking_of(settings: Settings) -> Tracking:
     """Where MLflow keeps its runs, as the settings say."""
     return Tracking(settings.tracking_uri, settings.home, settings.programme)
+
+
+def last_day_of(settings: Settings, selection: Selection) -> date:
+    """The last administration day of a selection.
+
+    Raises:
+        NothingSelectedError: it holds no response: a misspelt season, perhaps.
+    """
+    day = last_day(settings.warehouse, selection)
+    if day is None:
+        chosen = ", ".join(f"{name} {value}" for name, value in selection.bound().items() if value)
+        raise NothingSelectedError(f"there is no response of {chosen or 'any season'}")
+    return day
 
 
 def score_and_report(
@@ -59,10 +78,12 @@ def score_and_report(
         files: exports ingested by this run, by outcome.
         reasons: what already holds the run, one sentence each.
     """
+    _catch_up(settings)
     plan = plan_scoring(settings.warehouse, settings.parts, run_id, adapters, selection)
-    fetch_adapters(tracking_of(settings), _used(plan, adapters), settings.adapters)
+    used = _used(plan, adapters)
+    fetch_adapters(tracking_of(settings), used, settings.adapters)
     results = _score(settings, plan)
-    held = [*reasons, *_failures(results)]
+    held = [*reasons, *_failures(results), *_unknown_past(settings, used)]
     inference.commit_scores(settings.warehouse, run_id, plan, results, files, held)
     load_ms = {name: ms for result in results for name, ms in result.load_ms.items()}
     return tell(settings, run_id, Selection(), load_ms)
@@ -107,11 +128,19 @@ def tell(
     except TrackingError as error:
         logger.warning("the scores are committed, but not logged: %s", error)
         with db.connect(settings.warehouse) as connection:
-            runs.note(connection, run_id, "not logged to MLflow, which could not be reached")
+            runs.note(connection, run_id, "not logged to MLflow yet: the next run tries again")
     else:
         with db.connect(settings.warehouse) as connection:
             runs.set_mlflow_run(connection, run_id, mlflow_run_id)
     return RunResult(report, html)
+
+
+def _catch_up(settings: Settings) -> None:
+    """Report and log the runs that were killed, or could not reach MLflow, after their commit."""
+    with db.connect(settings.warehouse) as connection:
+        untold = runs.untold(connection)
+    for run_id in untold:
+        tell(settings, run_id, Selection(), {})
 
 
 def _score(settings: Settings, plan: Plan) -> list[ShardResult]:
@@ -133,6 +162,19 @@ def _score(settings: Settings, plan: Plan) -> list[ShardResult]:
 def _used(plan: Plan, adapters: Sequence[RegisteredAdapter]) -> list[RegisteredAdapter]:
     hashes = {unit.adapter_sha256 for shard in plan.shards for unit in shard.units}
     return [adapter for adapter in adapters if adapter.sha256 in hashes]
+
+
+def _unknown_past(settings: Settings, used: Sequence[RegisteredAdapter]) -> list[str]:
+    """Adapters trained beside another warehouse: what they have seen would flatter them here."""
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        known = known_adapters(connection)
+    items = [adapter.item_id for adapter in used if adapter.sha256 not in known]
+    if not items:
+        return []
+    return [
+        f"this warehouse does not know what the adapters of {len(items)} items were trained on "
+        f"({', '.join(items[:5])} ...), so their agreement may be too good: train them again"
+    ]
 
 
 def _failures(results: Sequence[ShardResult]) -> list[str]:

@@ -9,6 +9,10 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
+class StudentKeyError(ValueError):
+    """The key that turns student ids into pseudonyms is too short to be one."""
+
+
 class Settings(BaseSettings):
     """Settings, each from ``GRADELINE_<NAME>`` in the environment, or the default here."""
 
@@ -86,7 +90,7 @@ class Settings(BaseSettings):
             temporary.unlink()
         key = path.read_text(encoding="ascii").strip().encode("ascii")
         if len(key) < 32:
-            raise ValueError(f"{path} holds {len(key)} characters; a student key has 32 or more")
+            raise StudentKeyError(f"{path} has {len(key)} characters; a student key has 32 or more")
         return key
 
 
@@ -106,7 +110,7 @@ def prepare_libraries(settings: Settings) -> None:
     defaults = {
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_LOGGING_LEVEL": "CRITICAL",
         "PREFECT_CLI_COLORS": "false",
         "DO_NOT_TRACK": "true",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -118,6 +122,7 @@ def prepare_libraries(settings: Settings) -> None:
     }
     if "PREFECT_API_URL" not in os.environ:
         defaults["PREFECT_HOME"] = str(prefect_home)
-        prefect_home.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        prefect_home.mkdir(exist_ok=True)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -13,8 +13,8 @@ from flows.scoring import tracking_of
 from flows.settings import Settings, load_settings
 from models.backbone import resolve_backbone
 from models.training import Recipe
-from tasks import tracking, training
-from tasks.tracking import CHALLENGER, CHAMPION, NewAdapter
+from tasks import tracking, training, training_plan
+from tasks.tracking import CHALLENGER, CHAMPION, NewAdapter, RegisteredAdapter
 from tasks.training import TrainedItem, UntrainedItem
 from tasks.workspace import locked, recorded_run
 from warehouse import db, runs
@@ -47,6 +47,7 @@ class TrainResult:
     trained: tuple[TrainedRow, ...]
     untrained: tuple[UntrainedItem, ...]
     unchanged: int
+    crowned: int = 0  # registered before, but champion only now
 
 
 @flow(name="train")
@@ -59,7 +60,8 @@ def train(
     """Train an adapter for every (item, trait) whose human-scored data is new.
 
     The first adapter of an item becomes its champion. A later one does if it beats the champion
-    on the same held-out rows by more than noise, and is kept as challenger otherwise.
+    on the same held-out rows by more than noise, and is kept as challenger otherwise. A champion
+    whose files are lost, or that was made for another backbone, gives way without comparison.
 
     Args:
         seasons: learn from these only; from all where not given.
@@ -88,9 +90,9 @@ def _train(
     recipe = Recipe()
     registered = tracking.list_adapters(where)
     champions = tracking.list_adapters(where, CHAMPION)
-    tracking.fetch_adapters(where, champions, settings.adapters)
+    sound = _sound(settings, registered, champions)
     folder = settings.parts / run_id
-    plan = training.plan_training(
+    plan = training_plan.plan_training(
         settings.warehouse,
         settings.responses,
         folder,
@@ -98,6 +100,7 @@ def _train(
         items=items,
         registered=registered,
         champions=champions,
+        sound=sound,
         adapters=settings.adapters,
         backbone=settings.backbone,
         max_tokens=settings.max_tokens,
@@ -107,17 +110,46 @@ def _train(
     parent = tracking.start_run(where, "training", run_id, tags)
     rows: list[TrainedRow] = []
     untrained: list[UntrainedItem] = []
-    for outcome in training.train_items(plan.jobs, settings.workers):
-        if isinstance(outcome, UntrainedItem):
-            logger.warning("item %s (%s): %s", outcome.item_id, outcome.trait, outcome.reason)
-            untrained.append(outcome)
-        else:
-            rows.append(_register(settings, parent, outcome, day, recipe))
-    shutil.rmtree(folder, ignore_errors=True)
-    rows.sort(key=lambda row: (row.item_id, row.trait))
-    status = "held" if any(outcome.failed for outcome in untrained) else "done"
-    _finish(settings, run_id, parent, day, status, rows, untrained)
-    return TrainResult(run_id, status, tuple(rows), tuple(untrained), plan.unchanged)
+    with tracking.failing_with(where, parent):
+        for adapter in plan.crowned:
+            logger.info("item %s: v%d becomes champion", adapter.item_id, adapter.version)
+            tracking.set_alias(where, adapter, CHAMPION)
+        for outcome in training.train_items(plan.jobs, settings.workers):
+            if isinstance(outcome, UntrainedItem):
+                logger.warning("item %s (%s): %s", outcome.item_id, outcome.trait, outcome.reason)
+                untrained.append(outcome)
+            else:
+                rows.append(_register(settings, parent, outcome, day, recipe))
+        shutil.rmtree(folder, ignore_errors=True)
+        rows.sort(key=lambda row: (row.item_id, row.trait))
+        status = "held" if any(outcome.failed for outcome in untrained) else "done"
+        _finish(settings, run_id, parent, day, status, rows, untrained)
+    crowned = len(plan.crowned)
+    return TrainResult(run_id, status, tuple(rows), tuple(untrained), plan.unchanged, crowned)
+
+
+def _sound(
+    settings: Settings,
+    registered: list[RegisteredAdapter],
+    champions: list[RegisteredAdapter],
+) -> frozenset[str]:
+    """Hashes of the adapters with whole files: champions, and who may stand in for them."""
+    where = tracking_of(settings)
+    sound = tracking.sound_adapters(where, champions, settings.adapters)
+    backbone_sha256 = resolve_backbone(settings.backbone).sha256
+    served = {
+        (champion.item_id, champion.trait)
+        for champion in champions
+        if champion.sha256 in sound and champion.backbone_sha256 == backbone_sha256
+    }
+    others = [
+        adapter
+        for adapter in registered
+        if (adapter.item_id, adapter.trait) not in served
+        and adapter not in champions
+        and adapter.backbone_sha256 == backbone_sha256
+    ]
+    return sound | tracking.sound_adapters(where, others, settings.adapters)
 
 
 def _register(
@@ -142,7 +174,7 @@ def _register(
         folder=training.keep_adapter(trained, settings.adapters),
         sha256=trained.sha256,
         training_data_sha256=trained.data_sha256,
-        recipe_sha256=training.recipe_sha256(recipe),
+        recipe_sha256=training_plan.recipe_sha256(recipe),
         backbone_sha256=resolve_backbone(settings.backbone).sha256,
         metrics=_metrics(trained),
     )
@@ -164,6 +196,13 @@ def _register(
 
 def _alias(trained: TrainedItem) -> str:
     comparison = trained.comparison  # none where the item has no champion yet
+    if comparison is not None and comparison.flaw:
+        logger.warning(
+            "item %s (%s): its champion gives way: %s",
+            trained.item_id,
+            trained.trait,
+            comparison.flaw,
+        )
     return CHAMPION if comparison is None or comparison.better else CHALLENGER
 
 

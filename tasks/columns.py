@@ -57,7 +57,9 @@ class ColumnMap:
         names: canonical name to header, as it is shown and recorded.
         found_by: canonical name to how its column was found.
         ignored: headers that nothing is read from.
-        problems: why the export cannot be used, a sentence each.
+        problems: why the export cannot be used, a sentence each that quotes no header. Without a
+            header row the first row is a student's, and these sentences go to logs and reports.
+        shown_problems: the same with the headers, for the terminal of who asked about the file.
         submitted_at_format: strptime's, or None for the forms that are known.
     """
 
@@ -68,6 +70,7 @@ class ColumnMap:
     found_by: dict[str, str]
     ignored: tuple[str, ...]
     problems: tuple[str, ...]
+    shown_problems: tuple[str, ...] = ()
     submitted_at_format: str | None = None
 
 
@@ -78,6 +81,12 @@ class _Found:
     positions: dict[str, int] = field(default_factory=dict)
     found_by: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    shown_problems: list[str] = field(default_factory=list)
+
+    def add_problem(self, problem: str, shown: str | None = None) -> None:
+        """Note a problem: without header cells, and with them where that says more."""
+        self.problems.append(problem)
+        self.shown_problems.append(shown or problem)
 
 
 def map_columns(header: Sequence[str], mapping: MappingFile | None) -> ColumnMap:
@@ -113,11 +122,12 @@ def _find_named(
         found.positions[canonical] = places[0]
         found.found_by[canonical] = source
     elif len(places) > 1:
-        found.problems.append(f"the header has {column!r} {len(places)} times")
+        found.add_problem(f"the header has {column!r} {len(places)} times")
     elif needed or canonical in REQUIRED:
         near = difflib.get_close_matches(column, [name for name in names if name], n=1, cutoff=0.6)
         hint = f"; the nearest header is {near[0]!r}" if near else ""
-        found.problems.append(f"{source} names a column {column!r} that is not there{hint}")
+        absent = f"{source} names a column {column!r} that is not there"
+        found.add_problem(absent, absent + hint)
 
 
 def _find_synonyms(found: _Found, names: list[str], skip: MappingFile) -> None:
@@ -132,7 +142,8 @@ def _find_synonyms(found: _Found, names: list[str], skip: MappingFile) -> None:
         ]
         if len(places) > 1:
             headers = " and ".join(repr(names[at]) for at in places)
-            found.problems.append(f"{headers} could each be {canonical}. {HOW_TO_MAP}")
+            could = f"could each be {canonical}. {HOW_TO_MAP}"
+            found.add_problem(f"{len(places)} columns {could}", f"{headers} {could}")
         elif places:
             found.positions[canonical] = places[0]
             exact = normalise(names[places[0]]) == canonical
@@ -148,14 +159,13 @@ def _check_required(found: _Found, names: list[str], given: MappingFile) -> None
     if not missing or any("could each be" in problem for problem in found.problems):
         return
     if not found.positions:  # perhaps no header at all: its cells would be students' words
-        found.problems.append(
+        found.add_problem(
             "no column name of the first row is known: a header row is needed. " + HOW_TO_MAP
         )
         return
     headers = ", ".join(repr(name[:60]) for name in names if name)
-    found.problems.append(
-        f"no column for {', '.join(missing)} among the headers {headers}. {HOW_TO_MAP}"
-    )
+    none = f"no column for {', '.join(missing)}"
+    found.add_problem(f"{none}. {HOW_TO_MAP}", f"{none} among the headers {headers}. {HOW_TO_MAP}")
 
 
 def _column_map(found: _Found, names: list[str], given: MappingFile) -> ColumnMap:
@@ -179,5 +189,6 @@ def _column_map(found: _Found, names: list[str], given: MappingFile) -> ColumnMa
         # Without one known name the first row may be no header but somebody's answer.
         ignored=tuple(name for at, name in enumerate(names) if used and name and at not in used),
         problems=tuple(found.problems),
+        shown_problems=tuple(found.shown_problems),
         submitted_at_format=given.submitted_at_format,
     )

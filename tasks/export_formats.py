@@ -97,8 +97,8 @@ def _open_delimited(path: Path, given: MappingFile, detect: bool, limit: int) ->
     delimiter = given.delimiter or _sniff_delimiter(path, encoding, limit, literal)
     header = _header(path, encoding, delimiter, limit, literal)
     layout = known_layout(header) if detect else None
-    if layout:
-        literal = layout[1].quoting == "literal"
+    if layout:  # saved anew with commas, such a file has its texts in quotes like any other
+        literal = layout[1].quoting == "literal" and delimiter == "\t"
 
     def rows() -> Iterator[Row]:
         with open_text(path, encoding) as handle:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -28,6 +28,7 @@ NUMBER = re.compile(r"[+-]?\d{1,9}([.,]\d{1,9})?")
 SURROGATE = re.compile("[\ud800-\udfff]")  # a byte that did not decode, or half a character
 CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f]")
 ROUNDED_ID = re.compile(r"\d([.,]\d+)?E\+\d+", re.IGNORECASE)
+EARLIEST_SUBMISSION = datetime(1990, 1, 1, tzinfo=UTC)
 TIME_FORMS = (
     "%Y-%m-%d %H:%M:%S %Z",  # 2026-03-12 14:05:00 UTC
     "%Y/%m/%d %H:%M:%S",
@@ -127,7 +128,7 @@ def submitted_at(cell: str, form: str | None) -> datetime | None:
     ``form``, strptime's.
 
     Raises:
-        RowFaultError: it is in no known form, or outside the calendar.
+        RowFaultError: it is in no known form, before 1990, or after tomorrow.
     """
     if not cell:
         return None
@@ -135,9 +136,14 @@ def submitted_at(cell: str, form: str | None) -> datetime | None:
     if found is None:
         raise RowFaultError(Reason.BAD_SUBMITTED_AT)
     try:
-        return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
+        moment = found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
     except OverflowError:
         raise RowFaultError(Reason.BAD_SUBMITTED_AT) from None
+    # Tomorrow counts: a clock east of Greenwich that names no zone is read as UTC.
+    last_day = datetime.now(UTC).date() + timedelta(days=1)
+    if moment < EARLIEST_SUBMISSION or moment.date() > last_day:
+        raise RowFaultError(Reason.BAD_SUBMITTED_AT, "before 1990 or after tomorrow")
+    return moment
 
 
 def stage(rows: Iterable[Row], rules: RowRules, rows_file: Path, ratings_file: Path) -> None:

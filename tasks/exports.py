@@ -101,7 +101,8 @@ class Explanation:
         ignored: headers that nothing is read from.
         sampled: rows that were looked at, from the start.
         faults: among these, rows by what is wrong; items and scales are not looked up.
-        problems: why the export would be refused; none if it would not.
+        problems: why the export would be refused, with the headers it concerns; none if it would
+            not.
         warnings: what is worth a look.
     """
 
@@ -163,9 +164,7 @@ def ingest_export(
                     infer_items=options.infer_items,
                 )
             except UnusableExportError as error:
-                raise ExportRefusedError(
-                    f"{error}: name the right one in a mapping file"
-                ) from error
+                raise ExportRefusedError(str(error)) from error
     return _counts(export, export_sha256, "accepted", counts)
 
 
@@ -191,7 +190,7 @@ def explain_export(export: Path, mapping_file: Path | None) -> Explanation:
         ignored=list(columns.ignored),
         sampled=sampled,
         faults=dict(faults),
-        problems=list(columns.problems),
+        problems=list(columns.shown_problems),
         warnings=_warnings(columns),
     )
 
@@ -200,11 +199,15 @@ def open_for_reading(export: Path, mapping: MappingFile | None, max_characters: 
     """Open an export that has every column it needs.
 
     Raises:
-        ExportRefusedError: it cannot be read, or a column is missing or ambiguous.
+        ExportRefusedError: it cannot be read, or a column is missing or ambiguous; no header is
+            quoted.
     """
     opened = open_export(export, mapping, line_limit(max_characters))
     if opened.columns.problems:
-        raise ExportRefusedError("; ".join(opened.columns.problems))
+        raise ExportRefusedError(
+            f"{'; '.join(opened.columns.problems)}. The file has {len(opened.header)} columns: "
+            "`gradeline ingest --explain FILE` shows how they are read"
+        )
     return opened
 
 
@@ -236,10 +239,12 @@ def _stage(
 
 def _told(rows: Iterable[Row], advance: Callable[[int], None]) -> Iterator[Row]:
     """The rows, with word of them now and then."""
+    number = 0
     for number, row in enumerate(rows, start=1):
         if number % TOLD_ROWS == 0:
             advance(TOLD_ROWS)
         yield row
+    advance(number % TOLD_ROWS)
 
 
 @contextmanager

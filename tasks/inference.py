@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,7 +28,7 @@ from tasks.planning import Plan, Shard, Unit, part_path
 from tasks.progress import silent
 from warehouse import db, parts, schema
 from warehouse.scores import Files, RunCost, commit
-from warehouse.texts import read_texts
+from warehouse.texts import MissingResponsesError, find_texts, require_texts
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +67,7 @@ def score_shard(
     """Score one shard: each adapter applied once, one part written beside the plan.
 
     An adapter that is missing, damaged or does not reproduce its probe predictions fails its own
-    rows; all others are scored.
+    rows, as do texts that are missing; all others are scored.
     """
     began = time.perf_counter()
     part = part_path(plan, shard)
@@ -77,18 +76,19 @@ def score_shard(
         advance(shard.rows)
         return ShardResult(shard.name, shard.rows, 0, {}, 0.0, ())
     rows = pq.read_table(plan, filters=[("shard", "=", shard.name)])
-    texts = read_texts(responses, rows)
+    texts = find_texts(responses, rows)
     scorer = _scorer(backbone, max_tokens)
     tables, failures, load_ms = [], [], {}
     for unit in shard.units:
         ids = _rows_of(rows, unit)["response_id"].to_pylist()
         try:
+            chosen = require_texts(texts, ids, responses)
             load_ms[f"{unit.item_id} {unit.trait}"] = _apply(scorer, adapters, unit)
-        except AdapterError as error:
+        except (AdapterError, MissingResponsesError) as error:
             failures.append(UnitFailure(unit.item_id, unit.trait, str(error)))
             logger.error("item %s (%s) is held: %s", unit.item_id, unit.trait, error)
         else:
-            scored = scorer.score([texts[response_id] for response_id in ids])
+            scored = scorer.score(chosen)
             tables.append(_part_table(ids, unit, scored, scorer.backbone.sha256))
         advance(len(ids))
     table = pa.concat_tables(tables) if tables else schema.PARTS.empty_table()
@@ -138,13 +138,19 @@ def _apply(scorer: Scorer, adapters: Path, unit: Unit) -> float:
             f"{folder} has sha256 {found[:12]}, {unit.adapter_sha256[:12]} was registered: "
             "remove the folder, and it is fetched from the registry again"
         )
-    scorer.apply(load_adapter(folder, scorer.backbone))
+    adapter = load_adapter(folder, scorer.backbone)
+    scale = adapter.scale
+    if (scale.score_min, scale.score_max) != (unit.score_min, unit.score_max):
+        raise AdapterError(
+            f"it scores {scale.score_min} to {scale.score_max}, the item's scale is "
+            f"{unit.score_min} to {unit.score_max}: train the item again"
+        )
+    scorer.apply(adapter)
     return (time.perf_counter() - began) * 1000
 
 
 def _part_table(ids: list[str], unit: Unit, scored: Scored, backbone_sha256: str) -> pa.Table:
     n = len(ids)
-    now = datetime.now(UTC)
     points = scored.probabilities.shape[1]
     columns = [
         pa.array(ids, pa.string()),
@@ -162,7 +168,6 @@ def _part_table(ids: list[str], unit: Unit, scored: Scored, backbone_sha256: str
         pa.repeat(unit.adapter_sha256, n),
         pa.repeat(backbone_sha256, n),
         pa.array(scored.latency_ms, pa.float64()),
-        pa.repeat(pa.scalar(now, pa.timestamp("us", tz="UTC")), n),
     ]
     return pa.Table.from_arrays(columns, schema=schema.PARTS)
 

@@ -89,7 +89,8 @@ class MappingFile(BaseModel):
         return encoding
 
 
-# The test part of ASAP-SAS has no score columns. Both layouts are told by their exact headers.
+# The test part of ASAP-SAS has no score columns. Both layouts are told by their exact headers;
+# the quoting is that of the tab-separated files they came in.
 ASAP_SAS = MappingFile(
     columns={
         "response_id": "Id",

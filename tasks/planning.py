@@ -5,6 +5,7 @@ the parts that were finished.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -50,6 +51,8 @@ class Unit:
 
     item_id: str
     trait: str
+    score_min: int
+    score_max: int
     adapter_version: int
     adapter_sha256: str
 
@@ -97,6 +100,9 @@ def plan_scoring(
 
     The plan depends on the warehouse, the adapters and the selection alone.
     """
+    names = Counter((adapter.item_id, adapter.trait) for adapter in adapters)
+    if any(count > 1 for count in names.values()):
+        raise ValueError("two adapters for one item and trait: each response would be scored twice")
     with db.connect(warehouse) as connection:
         connection.register("adapters", _adapter_table(adapters))
         rows = db.table(
@@ -104,9 +110,10 @@ def plan_scoring(
             "plan_responses",
             {**selection.bound(), "run_id": run_id, "rescore": selection.rescore},
         )
-    shards, names = _shards(rows)
-    rows = rows.append_column("shard", pa.array(names, pa.string()))
+    shards, shard_names = _shards(rows)
+    rows = rows.append_column("shard", pa.array(shard_names, pa.string()))
     path = folder / f"{run_id}.plan.parquet"
+    _clear(folder, keep={part_path(path, shard) for shard in shards})
     parts.write(path, rows)
     return Plan(path, len(pc.unique(rows["response_id"])), shards)
 
@@ -114,6 +121,13 @@ def plan_scoring(
 def part_path(plan: Path, shard: Shard) -> Path:
     """Where a shard's part lies."""
     return plan.with_name(f"{shard.name}.part.parquet")
+
+
+def _clear(folder: Path, keep: set[Path]) -> None:
+    """Remove plans and parts that runs left behind when they were killed."""
+    for path in folder.glob("*.parquet"):
+        if path not in keep:
+            path.unlink()
 
 
 def _shards(rows: pa.Table) -> tuple[tuple[Shard, ...], list[str]]:
@@ -154,7 +168,8 @@ def _units(rows: pa.Table, usable: np.ndarray) -> list[tuple[Unit, int, int]]:
     for start, stop in spans(items, traits):
         if not usable[start:stop].any():
             continue
-        unit = Unit(items[start], traits[start], versions[start], hashes[start])
+        scale = rows["score_min"][start].as_py(), rows["score_max"][start].as_py()
+        unit = Unit(items[start], traits[start], *scale, versions[start], hashes[start])
         step = stop - start if stop - start <= SPLIT_ROWS else SHARD_ROWS
         units += [
             (unit, cut, min(cut + step, stop))

@@ -29,15 +29,11 @@ def progress(description: str, total: int | None) -> Iterator[Callable[[int], No
     if not console.is_terminal:
         yield _logged(description, total)
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
+    left = (TimeRemainingColumn(), TextColumn("left"))
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *left)
+    count = (TextColumn("{task.completed:,.0f}"), TimeElapsedColumn())
+    shown = count if total is None else columns
+    with Progress(TextColumn("{task.description}"), *shown, console=console) as bar:
         task = bar.add_task(description, total=total)
         yield lambda steps: bar.advance(task, steps)
 

@@ -38,8 +38,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.BAD_JSON: "is not one JSON object on a line of its own",
     Reason.BAD_SEASON: "names no season, or one too long for a folder name: mend it, "
     "or give --season for rows that name none",
-    Reason.BAD_SUBMITTED_AT: "has a submission time in no known form: write it as "
-    "2026-03-12T14:05:00Z, or name its form in a mapping file (submitted_at_format)",
+    Reason.BAD_SUBMITTED_AT: "has a submission time in no known form, or an impossible one: "
+    "write it as 2026-03-12T14:05:00Z, or name its form in a mapping file (submitted_at_format)",
     Reason.DAMAGED_ID: "has an identifier like 1.23E+11, which a spreadsheet has rounded: "
     "export it again with identifiers as text",
     Reason.DUPLICATE: "repeats a response that is already here, with no new human score",

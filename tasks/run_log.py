@@ -119,6 +119,7 @@ def _log_item(
             "n/scored": item.n_scored,
             "n/coded": item.n_coded,
             "n/rated": item.n_rated,
+            "n/seen": item.n_seen,
             "qwk": item.qwk,
             "qwk_low": item.qwk_low,
             "qwk_high": item.qwk_high,

@@ -10,7 +10,8 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import wraps
@@ -19,7 +20,7 @@ from typing import Any, TypeVar, cast
 
 from mlflow import MlflowClient, artifacts
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.entities.model_registry import ModelVersion
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -134,19 +135,22 @@ def metric_step(day: date) -> int:
 
 @_told
 def list_adapters(tracking: Tracking, alias: str | None = None) -> list[RegisteredAdapter]:
-    """Every registered adapter, or those that carry an alias, in the order of their ids."""
+    """Every adapter of this programme, or those that carry an alias, in the order of their ids.
+
+    Programmes may share a server, and one's name may begin with the other's. So all models are
+    looked through and their programme compared here, not in a pattern of MLflow's.
+    """
     client = tracking.client()
-    prefix = f"name LIKE '{tracking.programme}-%'"
-    wanted = {
-        (model.name, str(model.aliases[alias]))
-        for model in _pages(client.search_registered_models, prefix)
-        if alias is not None and alias in model.aliases
+    aliases = {
+        model.name: model.aliases
+        for model in _pages(client.search_registered_models)
+        if _is_of(model, tracking.programme)
     }
-    versions = _pages(client.search_model_versions, prefix)
     found = [
         _registered(version)
-        for version in versions
-        if alias is None or (version.name, str(version.version)) in wanted
+        for version in _pages(client.search_model_versions)
+        if version.name in aliases
+        and (alias is None or str(aliases[version.name].get(alias)) == str(version.version))
     ]
     return sorted(found, key=lambda adapter: (adapter.item_id, adapter.trait, adapter.version))
 
@@ -197,6 +201,35 @@ def fetch_adapters(tracking: Tracking, wanted: Iterable[RegisteredAdapter], adap
             logger.error("%s", error)
 
 
+def sound_adapters(
+    tracking: Tracking, wanted: Iterable[RegisteredAdapter], adapters: Path
+) -> frozenset[str]:
+    """Hashes of the adapters whose files are here and as they were registered.
+
+    A damaged folder is fetched again first. One that cannot be had is logged and left out.
+    """
+    sound = set()
+    for adapter in wanted:
+        folder = adapters / adapter.sha256
+        try:
+            if folder.exists() and not _is_whole(folder):
+                logger.warning("%s is damaged: it is fetched from the registry again", folder)
+                shutil.rmtree(folder)
+            fetch_adapter(tracking, adapter, adapters)
+        except (AdapterError, OSError) as error:
+            logger.error("%s", error)
+        else:
+            sound.add(adapter.sha256)
+    return frozenset(sound)
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return adapter_sha256(folder) == folder.name
+    except AdapterError:
+        return False
+
+
 @_told
 def register_adapter(
     tracking: Tracking, parent_run_id: str, new: NewAdapter, day: date
@@ -207,11 +240,14 @@ def register_adapter(
     _log_metrics(client, run_id, new.metrics, day)
     client.log_artifacts(run_id, str(new.folder), "adapter")
     name = registered_name(tracking.programme, new.item_id, new.trait)
+    tags = {"programme": tracking.programme, "item_id": new.item_id, "trait": new.trait}
     try:
-        client.create_registered_model(name, tags={"item_id": new.item_id, "trait": new.trait})
+        client.create_registered_model(name, tags=tags)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+        for key, value in tags.items():
+            client.set_registered_model_tag(name, key, value)
     version = client.create_model_version(
         name,
         source=f"{client.get_run(run_id).info.artifact_uri}/adapter",
@@ -245,6 +281,19 @@ def start_run(tracking: Tracking, subject: str, run_id: str, tags: Mapping[str, 
         tracking.experiment_id(client, subject), run_name=run_id, tags=dict(tags)
     )
     return str(run.info.run_id)
+
+
+@contextmanager
+def failing_with(tracking: Tracking, mlflow_run_id: str) -> Iterator[None]:
+    """End a parent run as failed where what is inside raises; no run is left as running."""
+    try:
+        yield
+    except BaseException:
+        try:
+            _end_failed(tracking, mlflow_run_id)
+        except TrackingError as error:
+            logger.warning("%s", error)
+        raise
 
 
 @_told
@@ -309,6 +358,11 @@ def log_item(
     return run_id
 
 
+@_told
+def _end_failed(tracking: Tracking, mlflow_run_id: str) -> None:
+    tracking.client().set_terminated(mlflow_run_id, "FAILED")
+
+
 def _start_child(
     client: MlflowClient, parent_run_id: str, name: str, tags: Mapping[str, str]
 ) -> str:
@@ -369,11 +423,23 @@ def _registered(version: ModelVersion) -> RegisteredAdapter:
     )
 
 
-def _pages(search: Any, filter_string: str) -> list[Any]:
+def _is_of(model: RegisteredModel, programme: str) -> bool:
+    """Whether a model is the programme's: its name is the one that its ids have there.
+
+    The ids being given, no other programme leads to that name.
+    """
+    tags = model.tags
+    if not {"item_id", "trait"} <= tags.keys():
+        return False
+    name = registered_name(programme, tags["item_id"], tags["trait"])
+    return bool(model.name == name and tags.get("programme", programme) == programme)
+
+
+def _pages(search: Any) -> list[Any]:
     found: list[Any] = []
     token: str | None = None
     while True:
-        page = search(filter_string, max_results=PAGE, page_token=token)
+        page = search(max_results=PAGE, page_token=token)
         found.extend(page)
         token = page.token
         if not token:

@@ -1,31 +1,26 @@
 """Train adapters, several items at once, and decide which of them becomes champion."""
 
-import hashlib
-import json
-import logging
 import multiprocessing
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from models.adapters import AdapterError, load_adapter
 from models.agreement import exact_agreement, quadratic_weighted_kappa
-from models.backbone import Backbone, load_backbone, resolve_backbone
+from models.backbone import Backbone, load_backbone
 from models.heads import Scale
 from models.scorer import Scorer
 from models.training import (
+    FEWEST_RESPONSES,
     Recipe,
     TooFewResponsesError,
     TrainedAdapter,
@@ -34,20 +29,21 @@ from models.training import (
     train_adapter,
 )
 from tasks.progress import progress
-from tasks.spans import spans
-from tasks.tracking import RegisteredAdapter
-from warehouse import db, training
-from warehouse.texts import read_texts
 
 FEWEST_COMMON_ROWS = 10  # fewer held-out rows than this cannot tell two adapters apart
 BOOTSTRAP_SAMPLES = 2_000
 
-logger = logging.getLogger(__name__)
+
+class NothingToTrainError(LookupError):
+    """No human-scored response is among what was asked for."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """One (item, trait) to train, with all a worker process needs."""
+    """One (item, trait) to train, with all a worker process needs.
+
+    ``champion_flaw`` says why the champion cannot be compared with, where that is known.
+    """
 
     item_id: str
     trait: str
@@ -62,20 +58,27 @@ class TrainingJob:
     recipe: Recipe
     champion: Path | None
     champion_saw: frozenset[str]
+    champion_flaw: str = ""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Challenger against champion on the same held-out rows; QWK differences, 95% interval."""
+    """Challenger against champion on the same held-out rows; QWK differences, 95% interval.
+
+    ``flaw`` says why the champion could not be compared with: it loses by default then.
+    """
 
     n: int
     champion_qwk: float
     challenger_qwk: float
     difference_low: float
+    flaw: str = ""
 
     @property
     def better(self) -> bool:
-        """Whether the challenger is ahead by more than noise."""
+        """Whether the challenger is ahead by more than noise, or the champion of no use."""
+        if self.flaw:
+            return True
         return self.n >= FEWEST_COMMON_ROWS and self.difference_low > 0
 
 
@@ -107,100 +110,57 @@ class UntrainedItem:
     failed: bool
 
 
-@dataclass(frozen=True)
-class TrainingPlan:
-    """The jobs of a run, and how many (item, trait)s are trained on this very data already."""
-
-    jobs: tuple[TrainingJob, ...]
-    unchanged: int
-
-
-def recipe_sha256(recipe: Recipe) -> str:
-    """Hash of a recipe: the same data and recipe are not trained twice."""
-    return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
-
-
-@task(cache_policy=NO_CACHE)
-def plan_training(
-    warehouse: Path,
-    responses: Path,
-    folder: Path,
-    *,
-    seasons: tuple[str, ...] | None,
-    items: tuple[str, ...] | None,
-    registered: Sequence[RegisteredAdapter],
-    champions: Sequence[RegisteredAdapter],
-    adapters: Path,
-    backbone: str,
-    max_tokens: int,
-    recipe: Recipe,
-) -> TrainingPlan:
-    """What has to be trained: every (item, trait) whose data, recipe or backbone is new.
-
-    Texts travel inside the jobs to the worker processes, never to Prefect's or MLflow's store.
-    """
-    with db.connect(warehouse) as connection:
-        rows = training.human_scored(connection, seasons, items)
-        saw = {
-            champion.sha256: frozenset(training.trained_on(connection, champion.sha256))
-            for champion in champions
-        }
-    done = {
-        (a.item_id, a.trait, a.training_data_sha256, a.recipe_sha256, a.backbone_sha256)
-        for a in registered
-    }
-    of_item = {(champion.item_id, champion.trait): champion for champion in champions}
-    texts = read_texts(responses, rows)
-    backbone_sha256 = resolve_backbone(backbone).sha256
-    jobs: list[TrainingJob] = []
-    unchanged = 0
-    for (item_id, trait), table in _by_item(rows):
-        data_sha256 = _data_sha256(table)
-        if (item_id, trait, data_sha256, recipe_sha256(recipe), backbone_sha256) in done:
-            unchanged += 1
-            continue
-        ids = tuple(table["response_id"].to_pylist())
-        champion = of_item.get((item_id, trait))
-        jobs.append(
-            TrainingJob(
-                item_id=item_id,
-                trait=trait,
-                scale=Scale(table["score_min"][0].as_py(), table["score_max"][0].as_py()),
-                response_ids=ids,
-                texts=tuple(texts[response_id] for response_id in ids),
-                human_scores=tuple(table["human_score"].to_pylist()),
-                data_sha256=data_sha256,
-                folder=folder / hashlib.sha256(f"{item_id}\x1f{trait}".encode()).hexdigest()[:16],
-                backbone=backbone,
-                max_tokens=max_tokens,
-                recipe=recipe,
-                champion=None if champion is None else adapters / champion.sha256,
-                champion_saw=frozenset() if champion is None else saw[champion.sha256],
-            )
-        )
-    return TrainingPlan(tuple(jobs), unchanged)
-
-
 def train_items(jobs: Sequence[TrainingJob], workers: int) -> Iterator[TrainedItem | UntrainedItem]:
     """Train in several processes, one thread each; yields each item as it is done.
 
-    An item that cannot be trained is yielded with its reason and stops no other.
+    An item that cannot be trained is yielded with its reason and stops no other. Where a worker
+    dies, as when the system runs out of memory, the items that were in work then are tried once
+    more at the end, one at a time.
     """
-    context = multiprocessing.get_context("spawn")
-    largest_first = sorted(jobs, key=lambda job: -sum(map(len, job.texts)))
-    with (
-        progress("training", len(jobs)) as advance,
-        ProcessPoolExecutor(
-            max_workers=max(1, min(workers, len(jobs))),
-            mp_context=context,
-            initializer=torch.set_num_threads,
-            initargs=(1,),
-        ) as pool,
-    ):
-        futures = [pool.submit(train_item, job) for job in largest_first]
-        for future in as_completed(futures):
-            yield future.result()
+    waiting = sorted(jobs, key=lambda job: -sum(map(len, job.texts)))
+    suspects: list[TrainingJob] = []
+    with progress("training", len(jobs)) as advance:
+        while waiting:
+            finished = set()
+            size = max(1, min(workers, len(waiting)))
+            for outcome in _train_together(waiting, size):
+                finished.add((outcome.item_id, outcome.trait))
+                yield outcome
+                advance(1)
+            waiting = [job for job in waiting if (job.item_id, job.trait) not in finished]
+            # Jobs begin in their order: those in work when a worker died come first.
+            suspects += waiting[:size]
+            waiting = waiting[size:]
+        for job in suspects:
+            yield from list(_train_together([job], 1)) or [_lost(job)]
             advance(1)
+
+
+def _train_together(
+    jobs: Sequence[TrainingJob], workers: int
+) -> Iterator[TrainedItem | UntrainedItem]:
+    """Train in a pool of its own; what a dying worker takes with it is not yielded."""
+    with ProcessPoolExecutor(
+        max_workers=workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    ) as pool:
+        futures = [pool.submit(train_item, job) for job in jobs]
+        for future in as_completed(futures):
+            try:
+                outcome = future.result()
+            except BrokenProcessPool:
+                continue
+            yield outcome
+
+
+def _lost(job: TrainingJob) -> UntrainedItem:
+    reason = (
+        "its worker process died twice, as when the system runs out of memory: free memory, or "
+        "shorten the longest texts, and train again"
+    )
+    return UntrainedItem(job.item_id, job.trait, reason, failed=True)
 
 
 def train_item(job: TrainingJob) -> TrainedItem | UntrainedItem:
@@ -209,7 +169,7 @@ def train_item(job: TrainingJob) -> TrainedItem | UntrainedItem:
         return _train(job)
     except TooFewResponsesError as error:
         return UntrainedItem(job.item_id, job.trait, str(error), failed=False)
-    except (AdapterError, ValueError, RuntimeError) as error:
+    except (AdapterError, ValueError, RuntimeError, MemoryError) as error:
         reason = f"{type(error).__name__}: {error}"
         return UntrainedItem(job.item_id, job.trait, reason, failed=True)
 
@@ -226,9 +186,10 @@ def keep_adapter(trained: TrainedItem, adapters: Path) -> Path:
 
 
 def _train(job: TrainingJob) -> TrainedItem:
-    backbone = _backbone(job.backbone, job.max_tokens)
     human_scores = np.asarray(job.human_scores, np.float64)
     held_out = split_validation(job.response_ids, human_scores)
+    _check_enough(human_scores, held_out)
+    backbone = _backbone(job.backbone, job.max_tokens)
     adapter = train_adapter(
         _part(job, ~held_out),
         _part(job, held_out),
@@ -255,6 +216,26 @@ def _train(job: TrainingJob) -> TrainedItem:
     )
 
 
+def _check_enough(human_scores: NDArray[np.float64], held_out: NDArray[np.bool_]) -> None:
+    """As ``train_adapter`` checks its part, but with the counts that people can look up.
+
+    Args:
+        human_scores: float64 [n].
+        held_out: bool [n], from ``split_validation``.
+
+    Raises:
+        TooFewResponsesError: too few are left to train on, or all of one score.
+    """
+    rest = human_scores[~held_out]
+    if len(rest) >= FEWEST_RESPONSES and len(np.unique(rest)) >= 2:
+        return
+    raise TooFewResponsesError(
+        f"found {len(human_scores)} human-scored responses with {len(np.unique(human_scores))} "
+        f"different scores, {held_out.sum()} of them held out to check the adapter; training "
+        f"needs {FEWEST_RESPONSES} and 2 at least beside those: score more responses by hand"
+    )
+
+
 def _part(job: TrainingJob, chosen: NDArray[np.bool_]) -> TrainingSet:
     texts = list(compress(job.texts, chosen))
     return TrainingSet(texts, np.asarray(job.human_scores, np.float64)[chosen])
@@ -266,13 +247,19 @@ def _compare(
     """Score the held-out rows that the champion was not fitted to with the champion as well."""
     if job.champion is None:
         return None
+    nan = float("nan")
+    if job.champion_flaw:
+        return Comparison(0, nan, nan, nan, job.champion_flaw)
+    scorer = Scorer(backbone)
+    try:
+        scorer.apply(load_adapter(job.champion, backbone))
+    except AdapterError as error:
+        return Comparison(0, nan, nan, nan, str(error))
     unseen = held_out & np.array([row not in job.champion_saw for row in job.response_ids])
     rows = _part(job, unseen)
     human = rows.human_scores
     if len(human) < FEWEST_COMMON_ROWS:
-        return Comparison(len(human), float("nan"), float("nan"), float("nan"))
-    scorer = Scorer(backbone)
-    scorer.apply(load_adapter(job.champion, backbone))
+        return Comparison(len(human), nan, nan, nan)
     champion = scorer.score(rows.texts).score
     challenger = adapter.validation.score[unseen[held_out]]
     return Comparison(
@@ -300,18 +287,3 @@ def _difference_low(
 def _backbone(name: str, max_tokens: int) -> Backbone:
     """The backbone, loaded once per worker process."""
     return load_backbone(name, max_tokens=max_tokens)
-
-
-def _by_item(rows: pa.Table) -> Iterator[tuple[tuple[str, str], pa.Table]]:
-    items, traits = rows["item_id"].to_pylist(), rows["trait"].to_pylist()
-    for start, stop in spans(items, traits):
-        yield (items[start], traits[start]), rows.slice(start, stop - start)
-
-
-def _data_sha256(table: pa.Table) -> str:
-    """Hash of ids, texts, scores and scale: any change of the data changes it."""
-    digest = hashlib.sha256()
-    for name in ("response_id", "text_sha256", "human_score", "score_min", "score_max"):
-        column = pc.cast(table[name], pa.string()).to_pylist()
-        digest.update("\x1f".join(column).encode() + b"\x1e")
-    return digest.hexdigest()

@@ -40,10 +40,11 @@ class Export:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An export that was refused whole, and why."""
+    """An export that was refused whole, and why; ``file`` is its name, without folders."""
 
     file: str
     reason: str
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def locked(home: Path) -> Iterator[None]:
     Raises:
         WorkspaceBusyError: another process holds it.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
     note = home / ".lock.holder"
     try:
         with FileLock(home / ".lock", timeout=0):
@@ -134,13 +135,14 @@ def _where(error: Exception) -> str:
 def inbox_exports(inbox: Path) -> list[Export]:
     """The exports that wait in the inbox, by name; ``inbox/<season>/`` names a season.
 
-    Hidden files and those with the suffix of an unfinished upload are left alone.
+    Hidden files and folders, and files with the suffix of an unfinished upload, are left alone.
     """
     inbox.mkdir(parents=True, exist_ok=True)
     found = []
     for path in sorted(inbox.glob("*")) + sorted(inbox.glob("*/*")):
         parent = path.parent if path.parent != inbox else None
-        if not path.is_file() or path.name.startswith(".") or _settled_folder(parent):
+        hidden = path.name.startswith(".") or (parent and parent.name.startswith("."))
+        if not path.is_file() or hidden or _settled_folder(parent):
             continue
         if path.suffix.lower() not in UNFINISHED_SUFFIXES:
             found.append(Export(path, parent.name if parent else None))
@@ -167,16 +169,16 @@ def ingest_exports(
                 )
             except ExportRefusedError as error:
                 logger.warning("%s was refused: %s", export.path.name, error)
-                refusals.append(Refusal(export.path.name, str(error)))
+                refusals.append(Refusal(export.path.name, str(error), export.path))
     return IngestReport(tuple(counts), tuple(refusals))
 
 
 @task(cache_policy=NO_CACHE)
 def clear_inbox(inbox: Path, exports: list[Export], report: IngestReport) -> None:
     """Move what was ingested to ``inbox/done``, and what was refused to ``inbox/refused``."""
-    refused = {refusal.file for refusal in report.refusals}
+    refused = {refusal.path for refusal in report.refusals}  # two seasons may share a file name
     for export in exports:
-        folder = inbox / ("refused" if export.path.name in refused else "done")
+        folder = inbox / ("refused" if export.path in refused else "done")
         folder.mkdir(parents=True, exist_ok=True)
         export.path.replace(_free_name(folder / export.path.name))
 

@@ -292,6 +292,10 @@ def test_scores_stay_when_mlflow_fails_after_the_commit(
         run = reports.run(connection, result.report.run.run_id)
     assert (run.status, run.scored, run.mlflow_run_id) == ("done", 18, None)
     assert "MLflow" in run.message
+    monkeypatch.undo()
+    nightly(administration_date=NIGHT, home=home)
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        assert reports.run(connection, run.run_id).mlflow_run_id is not None
 
 
 def test_a_night_that_fails_before_the_commit_says_so_and_loses_nothing(
@@ -313,3 +317,69 @@ def test_a_night_that_fails_before_the_commit_says_so_and_loses_nothing(
     assert MARK not in run.message
     mended = nightly(administration_date=NIGHT, home=home).report.run
     assert (mended.status, mended.waiting, mended.scored) == ("done", 21, 18)
+
+
+def test_a_missing_parquet_file_holds_its_responses_only(home: Path) -> None:
+    from flows.nightly import nightly
+
+    first = nightly(administration_date=NIGHT, home=home).report.run
+    assert first.status == "done"
+    write_export(home / "inbox" / "2026-spring" / "a.csv", rows_of("007", "overall", 0, "lost", 4))
+    write_export(
+        home / "inbox" / "2026-spring" / "b.csv", rows_of("essay/1", "ideas", 1, "kept", 3)
+    )
+    ingest_only(home)
+    (lost,) = [path for path in parquet_files(home) if b"lost007000" in path.read_bytes()]
+    lost.rename(home / "elsewhere.parquet")
+    run = nightly(administration_date=NIGHT, home=home).report.run
+    assert (run.status, run.scored, run.failed) == ("held", 3, 4)
+    (home / "elsewhere.parquet").rename(lost)
+    assert nightly(administration_date=NIGHT, home=home).report.run.scored == 4
+
+
+def ingest_only(home: Path) -> None:
+    from flows.ingest import ingest
+
+    files = sorted((home / "inbox" / "2026-spring").glob("*.csv"))
+    assert ingest(files, season="2026-spring", home=home).status == "done"
+
+
+def parquet_files(home: Path) -> list[Path]:
+    return list((home / "responses").rglob("*.parquet"))
+
+
+def test_an_item_whose_scale_has_changed_is_not_scored_on_the_old_one(home: Path) -> None:
+    from flows.nightly import nightly
+
+    with db.connect(home / "warehouse.duckdb") as connection:
+        connection.execute("UPDATE items SET score_min = 5, score_max = 9 WHERE item_id = '007'")
+        connection.execute("UPDATE human_scores SET human_score = 5 WHERE item_id = '007'")
+    night = home / "inbox" / "2026-spring" / "night.csv"
+    night.write_text(
+        night.read_text("utf-8").replace(",1\n", ",\n").replace(",2\n", ",\n"), "utf-8"
+    )
+    run = nightly(administration_date=NIGHT, home=home).report.run
+    assert run.status == "held"
+    assert "the item's scale is 5 to 9" in run.message
+    assert not any(response_id.startswith("n007") for response_id, *_ in outcome(home))
+
+
+def test_a_selection_that_holds_nothing_is_refused(home: Path) -> None:
+    from flows.backfill import backfill
+    from flows.evaluate import evaluate
+    from flows.scoring import NothingSelectedError
+
+    with pytest.raises(NothingSelectedError, match="2025-fal"):
+        backfill(["2025-fal"], home=home)
+    with pytest.raises(NothingSelectedError, match="008"):
+        evaluate(items=["008"], home=home)
+
+
+def test_adapters_with_an_unknown_past_hold_the_night(home: Path) -> None:
+    from flows.nightly import nightly
+
+    with db.connect(home / "warehouse.duckdb") as connection:
+        connection.execute("DELETE FROM training_rows")
+    run = nightly(administration_date=NIGHT, home=home).report.run
+    assert run.status == "held"
+    assert "does not know what the adapters" in run.message

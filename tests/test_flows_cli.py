@@ -94,9 +94,34 @@ def test_status_without_a_warehouse_says_what_to_do(
 
 
 def test_a_date_that_is_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as ended:
         cli.main(["nightly", "--date", "12.03.2026"])
+    assert ended.value.code == 1
     assert "12.03.2026" in capsys.readouterr().err
+
+
+def test_home_may_stand_before_or_after_the_command() -> None:
+    before = cli.parser().parse_args(["--home", "a", "status"])
+    after = cli.parser().parse_args(["status", "--home", "a"])
+    assert before.home == after.home == Path("a")
+    assert cli.parser().parse_args(["status"]).home is None
+
+
+def test_a_setting_that_is_none_is_an_error_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRADELINE_WORKERS", "abc")
+    assert gradeline(tmp_path, "status") == 1
+    assert "workers" in capsys.readouterr().err
+
+
+def test_demo_leaves_a_workspace_in_use_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    assert gradeline(tmp_path, "demo") == 2
+    assert (tmp_path / "notes.txt").exists()
+    assert "something else than a demo" in capsys.readouterr().err
 
 
 def test_the_program_runs_as_a_module() -> None:

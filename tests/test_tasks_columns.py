@@ -40,8 +40,10 @@ def test_synonyms(header: list[str]) -> None:
 
 
 def test_two_candidates_are_refused_and_the_way_out_is_told() -> None:
-    (problem,) = map_columns(["id", "item_id", "text", "answer"], None).problems
-    assert "'text' and 'answer' could each be text" in problem
+    columns = map_columns(["id", "item_id", "text", "answer"], None)
+    assert "'text' and 'answer' could each be text" in columns.shown_problems[0]
+    (problem,) = columns.problems
+    assert "2 columns could each be text" in problem
     assert "--mapping" in problem
 
 
@@ -54,9 +56,28 @@ def test_repeated_names_that_mean_nothing_here_are_ignored() -> None:
 
 
 def test_a_missing_column_is_named_with_the_headers() -> None:
-    (problem,) = map_columns(["id", "text", "points"], None).problems
-    assert "no column for item_id" in problem
-    assert "'points'" in problem
+    columns = map_columns(["id", "text", "points"], None)
+    assert "no column for item_id among the headers" in columns.shown_problems[0]
+    assert "'points'" in columns.shown_problems[0]
+    assert "no column for item_id" in columns.problems[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "mapping"),
+    [
+        (["the water went up", "answer", "S-77"], None),
+        (["answer", "response", "the water went up", "S-77"], None),
+        (["the water went up", "S-77"], MappingFile(columns={"text": "the water"})),
+    ],
+)
+def test_problems_quote_no_cell_of_the_first_row(
+    header: list[str], mapping: MappingFile | None
+) -> None:
+    columns = map_columns(header, mapping)
+    assert columns.problems
+    assert len(columns.problems) == len(columns.shown_problems)
+    for cell in ("went up", "S-77"):
+        assert cell not in repr(columns.problems)
 
 
 def test_without_a_header_row_no_cell_is_quoted() -> None:
@@ -113,7 +134,7 @@ def test_mapping_file_with_a_column_per_trait() -> None:
 
 def test_an_absent_column_is_answered_with_the_nearest() -> None:
     mapping = MappingFile(columns={"text": "Respnose"})
-    (problem,) = map_columns(["id", "item_id", "Response"], mapping).problems
+    (problem,) = map_columns(["id", "item_id", "Response"], mapping).shown_problems
     assert "'Respnose' that is not there; the nearest header is 'Response'" in problem
 
 

@@ -82,6 +82,17 @@ def test_quotes_are_literal_in_the_asap_sas_layout(tmp_path: Path) -> None:
     assert list(opened.rows()) == [["1", "1", "1", "1", '"Open, never closed']]
 
 
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_quotes_are_quotes_in_the_asap_sas_layout_with_another_delimiter(
+    tmp_path: Path, delimiter: str
+) -> None:
+    header = delimiter.join(("Id", "EssaySet", "Score1", "Score2", "EssayText"))
+    row = delimiter.join(("1", "1", "2", "2", f'"up{delimiter} then ""down"""'))
+    opened = open_export(written(tmp_path, f"{header}\n{row}\n".encode()), None, 10_000)
+    assert opened.layout == "ASAP-SAS"
+    assert list(opened.rows()) == [["1", "1", "2", "2", f'up{delimiter} then "down"']]
+
+
 def test_a_mapping_file_says_how_to_read(tmp_path: Path) -> None:
     mapping = MappingFile(columns={"text": "T"}, delimiter="|", encoding="utf-8", quoting="literal")
     assert rows(written(tmp_path, '\ufeffid|item|T\n1|A|"é\n'.encode()), mapping) == [

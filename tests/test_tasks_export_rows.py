@@ -1,6 +1,6 @@
 """Cells become typed values, or a reason."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -136,6 +136,30 @@ def test_a_named_form_reads_what_could_be_read_in_two_ways() -> None:
 def test_times_outside_the_calendar(cell: str) -> None:
     with pytest.raises(RowFaultError):
         submitted_at(cell, None)
+
+
+@pytest.mark.parametrize(
+    ("cell", "form"),
+    [
+        ("1989-12-31T23:59:59Z", None),
+        ("1990-01-01T00:00:00+02:00", None),
+        ("0026-03-12", None),
+        ("2926-03-12", None),
+        ("14:05", "%H:%M"),
+        ((datetime.now(UTC) + timedelta(days=3)).isoformat(), None),
+    ],
+)
+def test_impossible_times(cell: str, form: str | None) -> None:
+    with pytest.raises(RowFaultError) as caught:
+        submitted_at(cell, form)
+    assert caught.value.fault == Fault(Reason.BAD_SUBMITTED_AT, "before 1990 or after tomorrow")
+
+
+@pytest.mark.parametrize(
+    "moment", [datetime(1990, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(hours=14)]
+)
+def test_the_first_and_last_possible_times(moment: datetime) -> None:
+    assert submitted_at(moment.isoformat(), None) == moment
 
 
 def test_pseudonyms_are_hmac_sha256() -> None:

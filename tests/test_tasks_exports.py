@@ -2,12 +2,15 @@
 
 import csv
 import io
+import json
 import multiprocessing
 import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openpyxl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -171,11 +174,59 @@ def test_a_refused_file_leaves_nothing(workspace: Workspace, data, options, said
     assert not (workspace.folder / "responses").exists()
 
 
+def write_first_row(path: Path, cells: list[str]) -> None:
+    """A file of one row, in the format that its name says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({cell: ["x"] for cell in cells}), path)
+    elif path.suffix == ".xlsx":
+        book = openpyxl.Workbook()
+        sheet = book.active
+        assert sheet is not None
+        sheet.append(cells)
+        book.save(path)
+    elif path.suffix == ".jsonl":
+        path.write_text(json.dumps(dict.fromkeys(cells, "x")) + "\n")
+    else:
+        path.write_text(",".join(cells) + "\n")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet", "xlsx"])
+@pytest.mark.parametrize("mapping", [None, "columns: {text: the water}"])
+def test_a_refusal_quotes_no_cell_of_the_first_row(
+    workspace: Workspace, suffix: str, mapping: str | None
+) -> None:
+    """A file without a header has a student's words there; `answer` makes it look like one."""
+    path, mapping_file = workspace.folder / f"export.{suffix}", None
+    if mapping:
+        mapping_file = workspace.folder / "mapping.yaml"
+        mapping_file.write_text(mapping)
+    write_first_row(path, ["Jane-Doe-77", "answer", "the water rose"])
+    with pytest.raises(ExportRefusedError) as caught:
+        workspace.ingest_file(path, replace(OPTIONS, mapping_file=mapping_file))
+    said = str(caught.value)
+    assert "Jane" not in said
+    assert "rose" not in said
+    assert "3 columns" in said
+    assert "`gradeline ingest --explain FILE`" in said
+    assert "item_id" in said
+    shown = explain_export(path, mapping_file).problems
+    assert any("the water rose" in problem for problem in shown)
+
+
 def test_a_season_column_that_is_something_else_is_refused(workspace: Workspace) -> None:
     rows = "".join(f"{number},A,x,{number}\n" for number in range(60))
-    with pytest.raises(ExportRefusedError, match="60 different values"):
+    with pytest.raises(ExportRefusedError, match="60 different values") as caught:
         workspace.ingest("id,item,text,season\n" + rows)
+    assert str(caught.value).count("mapping file") == 1
     assert workspace.query("SELECT count(*) FROM responses") == [(0,)]
+
+
+def test_an_export_of_unknown_items_is_told_of_the_bank_and_not_of_mapping(
+    workspace: Workspace,
+) -> None:
+    with pytest.raises(ExportRefusedError, match="gradeline items add") as caught:
+        workspace.ingest(HEADER + "1,Z,S,2,x\n")
+    assert "mapping file" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["absent.csv", "folder.csv"])

@@ -106,7 +106,6 @@ def part(rows: list[dict[str, object]]) -> pa.Table:
                 "adapter_sha256": row["adapter_sha256"],
                 "backbone_sha256": "backbone",
                 "latency_ms": 1.0,
-                "scored_at": datetime.now(UTC),
             }
             for row in rows
         ],
@@ -176,8 +175,8 @@ def test_a_response_with_one_of_two_traits_scored_is_routed(bench: Bench) -> Non
 
 def test_a_row_missing_from_its_part_is_a_failure_not_a_score(bench: Bench) -> None:
     bench.respond("a", "a1", "a2")
-    _, counts = bench.commit(bench.plan(adapter("a")), skip="a1")
-    assert (counts.scored, counts.failed) == (1, 1)
+    status, counts = bench.commit(bench.plan(adapter("a")), skip="a1")
+    assert (status, counts.scored, counts.failed) == ("held", 1, 1)
     bench.begin()
     assert bench.plan(adapter("a")).rows == 1  # the next run plans it again
 
@@ -245,3 +244,48 @@ def test_a_truncated_part_is_not_taken_for_whole(bench: Bench) -> None:
 def test_a_night_with_nothing_to_do_is_done(bench: Bench) -> None:
     status, counts = bench.commit(bench.plan(adapter("a")))
     assert (status, counts) == ("done", runs.RunCounts())
+
+
+def test_a_part_made_before_another_backfill_still_counts_as_the_latest(bench: Bench) -> None:
+    bench.respond("a", "a1")
+    bench.commit(bench.plan(adapter("a")))
+    bench.begin()
+    plan = bench.plan(adapter("a", version=2), selection=BACKFILL)
+    (shard,) = plan.shards
+    old = part(pq.read_table(plan.path).to_pylist())
+    bench.begin()  # the run that made this part was killed; another backfill comes first
+    bench.commit(bench.plan(adapter("a", version=3), selection=BACKFILL))
+    bench.begin()
+    again = bench.plan(adapter("a", version=2), selection=BACKFILL)
+    assert again.shards == plan.shards
+    parts.write(planning.part_path(again.path, shard), old)
+    bench.commit(again)
+    assert bench.ledger() == [("a1", "overall", "scored", 2)]
+
+
+def test_parts_of_dead_runs_are_removed_unless_they_are_of_use(bench: Bench) -> None:
+    bench.respond("a", "a1")
+    plan = bench.plan(adapter("a"))
+    mine = planning.part_path(plan.path, plan.shards[0])
+    other = mine.with_name("0123456789abcdef.part.parquet")
+    parts.write(mine, part([]))
+    parts.write(other, part([]))
+    bench.begin()
+    bench.plan(adapter("a"))
+    assert (mine.exists(), other.exists()) == (True, False)
+
+
+def test_two_adapters_for_one_item_are_refused(bench: Bench) -> None:
+    bench.respond("a", "a1")
+    with pytest.raises(ValueError, match="scored twice"):
+        bench.plan(adapter("a"), adapter("a", version=2))
+
+
+def test_a_killed_run_is_taken_up_on_its_own_day_only(bench: Bench) -> None:
+    with db.connect(bench.warehouse) as connection:
+        killed = runs.start_run(connection, "nightly", DAY, {})
+        assert runs.start_run(connection, "nightly", DAY, {}) == killed
+        later = runs.start_run(connection, "nightly", date(2026, 3, 14), {})
+        assert later != killed
+        found = connection.execute("SELECT status FROM runs WHERE run_id = ?", [killed])
+        assert found.fetchall() == [("failed",)]

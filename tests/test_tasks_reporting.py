@@ -178,7 +178,8 @@ def test_each_item_has_its_figures_and_few_ratings_are_marked(tmp_path: Path) ->
         ((UNRATED,), "None of these responses has a human score yet"),
         (
             (FEW, UNRATED),
-            "No item has 100 or more rated responses: too few to judge any by. QWK is defined for 1 of 2",
+            "No item has 100 or more rated responses: too few to judge any by. "
+            "QWK is defined for 1 of 2",
         ),
     ],
 )

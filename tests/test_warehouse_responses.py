@@ -12,7 +12,14 @@ import pytest
 from tasks.reasons import SENTENCES
 from warehouse import db, responses, schema
 from warehouse.items import ItemRow, add_items
-from warehouse.responses import STAGED_RATINGS, STAGED_ROWS, RowCounts, StagedExport, ingest
+from warehouse.responses import (
+    STAGED_RATINGS,
+    STAGED_ROWS,
+    RowCounts,
+    StagedExport,
+    UnusableExportError,
+    ingest,
+)
 from warehouse.texts import read_texts
 
 WORDS = {str(reason): sentence for reason, sentence in SENTENCES.items()}
@@ -243,3 +250,23 @@ def test_a_failure_leaves_nothing_behind(bench: Bench, monkeypatch: pytest.Monke
     assert list((bench.folder / "responses").rglob("*.parquet")) == []
     monkeypatch.undo()
     assert bench.ingest(row("1", 1)).accepted == 1
+
+
+@pytest.mark.parametrize("sentinel", [-99, -1, 999])
+def test_a_sentinel_among_the_scores_is_not_taken_for_a_scale(
+    bench: Bench, sentinel: float
+) -> None:
+    rows = [row("1", 0, item_id="N"), row("2", 3, item_id="N"), row("3", sentinel, item_id="N")]
+    with pytest.raises(UnusableExportError, match="span no likely scale") as caught:
+        bench.ingest(*rows, infer_items=True)
+    assert str(sentinel) in str(caught.value)
+    assert bench.query("SELECT count(*) FROM items WHERE item_id = 'N'") == [(0,)]
+    assert bench.query("SELECT count(*) FROM responses") == [(0,)]
+
+
+def test_a_scale_of_0_to_100_can_be_inferred_and_old_scales_are_left_alone(bench: Bench) -> None:
+    add_items(bench.connection, [ItemRow("W", "overall", -200, 800)])
+    rows = [row("1", 0, item_id="N"), row("2", 100, item_id="N"), row("3", -99, item_id="W")]
+    assert bench.ingest(*rows, infer_items=True).accepted == 3
+    found = bench.query("SELECT score_min, score_max FROM items WHERE item_id = 'N'")
+    assert found == [(0, 100)]

@@ -18,6 +18,7 @@ from warehouse.texts import response_file
 MEMORY_LIMIT = "300MB"  # of DuckDB; what does not fit is spilled beside the warehouse
 THREADS = 2
 MOST_SEASONS = 50
+MOST_POINTS = 101  # of a scale that is inferred: 0 to 100
 
 # One row per row of an export. Where fault is set, everything after item_id is null.
 STAGED_ROWS = pa.schema(
@@ -112,7 +113,8 @@ def ingest(
         infer_items: first add items that are not there, with the scale their scores span.
 
     Raises:
-        UnusableExportError: more than 50 seasons in one export, or no row of a known item.
+        UnusableExportError: more than 50 seasons in one export, no row of a known item, or scores
+            that span no likely scale where items are inferred.
     """
     _limit_memory(connection, staged.rows.parent)
     with transaction(connection), _written_files() as written:
@@ -141,12 +143,25 @@ def _classify(
     """Decide what becomes of each row; leaves the tables staged, outcomes and new_scores."""
     execute(connection, "ingest_staged", {"rows": str(staged.rows)})
     if infer_items:
-        parameters = {"ratings": str(staged.ratings), "now": datetime.now(UTC)}
-        execute(connection, "ingest_infer_items", parameters)
+        _infer_items(connection, staged)
     execute(connection, "ingest_ratings", {"ratings": str(staged.ratings)})
     for step in ("ingest_checked", "ingest_matched", "ingest_rated", "ingest_new_scores"):
         execute(connection, step)
     execute(connection, "ingest_outcomes")
+
+
+def _infer_items(connection: duckdb.DuckDBPyConnection, staged: StagedExport) -> None:
+    """Add the items that are not there, unless a number stands for "no score", such as -99."""
+    now = datetime.now(UTC)
+    execute(connection, "ingest_infer_items", {"ratings": str(staged.ratings), "now": now})
+    unlikely = rows(connection, "ingest_unlikely_scales", {"now": now, "points": MOST_POINTS})
+    if unlikely:
+        low, high = unlikely[0]["score_min"], unlikely[0]["score_max"]
+        raise UnusableExportError(
+            f"the human scores of {len(unlikely)} items and traits span no likely scale, such as "
+            f"{low} to {high}: leave cells without a score empty, or write the scales in a bank "
+            "and add it with `gradeline items add`"
+        )
 
 
 def _seasons(connection: duckdb.DuckDBPyConnection) -> list[Season]:

@@ -45,7 +45,7 @@ def start_run(
     administration_date: date,
     parameters: Mapping[str, Any],
 ) -> str:
-    """Begin a run, or take up the one of the same kind and parameters that was killed.
+    """Begin a run, or take up the one of the same kind, day and parameters that was killed.
 
     The caller holds the workspace lock, so any run still marked as running is dead. One that
     cannot be taken up is marked as failed: it committed nothing, and what it ingested waits.
@@ -56,7 +56,8 @@ def start_run(
     wanted = json.dumps(dict(parameters), sort_keys=True, default=str)
     with transaction(connection):
         for dead in rows(connection, "runs_unfinished"):
-            if dead["kind"] == kind and dead["parameters"] == wanted:
+            same_day = dead["administration_date"] == administration_date
+            if same_day and dead["kind"] == kind and dead["parameters"] == wanted:
                 return str(dead["run_id"])
             execute(
                 connection,
@@ -111,6 +112,11 @@ def finish_run(
             "message": message,
         },
     )
+
+
+def untold(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Runs that have committed their scores and were not logged to MLflow, oldest first."""
+    return [row["run_id"] for row in rows(connection, "runs_untold")]
 
 
 def is_running(connection: duckdb.DuckDBPyConnection, run_id: str) -> bool:

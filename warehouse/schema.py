@@ -30,6 +30,5 @@ PARTS = pa.schema(
         pa.field("adapter_sha256", pa.string(), nullable=False),
         pa.field("backbone_sha256", pa.string(), nullable=False),
         pa.field("latency_ms", pa.float64(), nullable=False),
-        pa.field("scored_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )

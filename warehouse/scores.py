@@ -72,11 +72,15 @@ def commit(
     connection.register("plan", pq.read_table(plan))
     connection.register("parts", ds.dataset([str(part) for part in parts], schema=schema.PARTS))
     with transaction(connection):
-        execute(connection, "scores_commit", {"run_id": run_id})
-        execute(connection, "scores_commit_blank", {"run_id": run_id, "now": datetime.now(UTC)})
+        # One time for all, set here: a part may be older than scores committed since it was made.
+        now = {"run_id": run_id, "now": datetime.now(UTC)}
+        execute(connection, "scores_commit", now)
+        execute(connection, "scores_commit_blank", now)
         (outcome,) = rows(connection, "scores_outcomes", {"run_id": run_id})
         counts = replace(ingested(connection, run_id), **outcome)
         held = [*reasons]
+        if counts.failed:
+            held.append(f"{counts.failed} responses were not scored: they are planned again")
         if not counts.reconciled:
             held.append("the counts do not reconcile: rows were lost between ingest and ledger")
         status = "held" if held else "done"

@@ -1,11 +1,15 @@
 """The texts of responses, read from the Parquet files that hold them."""
 
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+logger = logging.getLogger(__name__)
 
 
 class MissingResponsesError(RuntimeError):
@@ -18,14 +22,22 @@ def response_file(responses: Path, season: str, export_sha256: str) -> Path:
 
 
 def read_texts(responses: Path, rows: pa.Table) -> dict[str, str]:
-    """The text of every response in ``rows``, by response id.
+    """The text of every response in ``rows``, by response id; see ``find_texts``.
+
+    Raises:
+        MissingResponsesError: one is missing, or is another text than was ingested.
+    """
+    texts = find_texts(responses, rows)
+    require_texts(texts, pc.unique(rows["response_id"]).to_pylist(), responses)
+    return texts
+
+
+def find_texts(responses: Path, rows: pa.Table) -> dict[str, str]:
+    """The texts that are there, by response id; files that cannot be read are passed over.
 
     Args:
         responses: the folder ``responses/``.
         rows: columns response_id, item_id, season, export_sha256, text_sha256.
-
-    Raises:
-        MissingResponsesError: a file or a row is missing, or holds another text than was ingested.
     """
     items, wanted = pc.unique(rows["item_id"]), pc.unique(rows["response_id"])
     expected = dict(
@@ -34,22 +46,34 @@ def read_texts(responses: Path, rows: pa.Table) -> dict[str, str]:
     texts: dict[str, str] = {}
     for season, export in _files(rows):
         path = response_file(responses, season, export)
-        if not path.exists():
-            raise MissingResponsesError(f"{path} is missing: restore it from its backup")
-        table = pq.read_table(
-            path,
-            columns=["response_id", "text", "text_sha256"],
-            filters=pc.field("item_id").isin(items) & pc.field("response_id").isin(wanted),
-        )
+        try:
+            table = pq.read_table(
+                path,
+                columns=["response_id", "text", "text_sha256"],
+                filters=pc.field("item_id").isin(items) & pc.field("response_id").isin(wanted),
+            )
+        except (pa.ArrowInvalid, OSError) as error:
+            logger.error("%s cannot be read (%s)", path, type(error).__name__)
+            continue
         for response_id, text, sha256 in zip(*table.to_pydict().values(), strict=True):
             if expected[response_id] == sha256:
                 texts[response_id] = text
-    if len(texts) < len(wanted):
-        raise MissingResponsesError(
-            f"{len(wanted) - len(texts)} responses are not in the Parquet files under {responses} "
-            "as they were ingested: restore that folder from its backup"
-        )
     return texts
+
+
+def require_texts(texts: Mapping[str, str], ids: Sequence[str], responses: Path) -> list[str]:
+    """The texts of these responses, in their order.
+
+    Raises:
+        MissingResponsesError: one is not there.
+    """
+    absent = sum(response_id not in texts for response_id in ids)
+    if absent:
+        raise MissingResponsesError(
+            f"{absent} of {len(ids)} texts are not in the Parquet files under {responses} as they "
+            "were ingested: restore that folder from its backup"
+        )
+    return [texts[response_id] for response_id in ids]
 
 
 def _files(rows: pa.Table) -> list[tuple[str, str]]:

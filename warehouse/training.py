@@ -43,6 +43,11 @@ def record_seen(
     connection.unregister("seen")
 
 
+def known_adapters(connection: duckdb.DuckDBPyConnection) -> set[str]:
+    """Hashes of the adapters of which the warehouse knows what they have seen."""
+    return {row["adapter_sha256"] for row in rows(connection, "training_rows_adapters")}
+
+
 def trained_on(connection: duckdb.DuckDBPyConnection, adapter_sha256: str) -> set[str]:
     """Ids of the responses an adapter was fitted to."""
     found = rows(connection, "training_rows_of", {"adapter_sha256": adapter_sha256})

@@ -10,6 +10,8 @@ SELECT r.response_id,
        r.text_sha256,
        r.characters = 0 AS blank,
        e.run_id = $run_id AS received,
+       i.score_min,
+       i.score_max,
        a.adapter_version,
        a.adapter_sha256
 FROM responses r

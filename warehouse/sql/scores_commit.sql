@@ -17,7 +17,7 @@ SELECT $run_id,
        p.adapter_sha256,
        p.backbone_sha256,
        p.latency_ms,
-       p.scored_at
+       $now
 FROM parts p
 JOIN plan q ON q.response_id = p.response_id AND q.trait = p.trait
 WHERE NOT EXISTS (

@@ -1,0 +1,228 @@
+"""Plan what a training run does: which items to train, which adapters to crown, what rests."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from models.backbone import resolve_backbone
+from models.heads import Scale
+from models.training import Recipe
+from tasks.spans import spans
+from tasks.tracking import RegisteredAdapter
+from tasks.training import NothingToTrainError, TrainingJob
+from warehouse import db, training
+from warehouse.texts import read_texts
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a run has to do.
+
+    Attributes:
+        jobs: the (item, trait)s to train.
+        unchanged: how many are trained on this very data already.
+        crowned: adapters of this very data whose item has no champion that can be used: they
+            become it, as after a run that was killed between registering and naming them.
+    """
+
+    jobs: tuple[TrainingJob, ...]
+    unchanged: int
+    crowned: tuple[RegisteredAdapter, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Registry:
+    """The registered adapters as the plan looks them up, by (item_id, trait)."""
+
+    champions: Mapping[tuple[str, str], RegisteredAdapter]
+    versions: Mapping[tuple[str, str], Sequence[RegisteredAdapter]]
+    sound: frozenset[str]
+    saw: Mapping[str, frozenset[str]]
+    known: frozenset[str]
+    recipe_sha256: str
+    backbone_sha256: str
+
+    def flaw(self, champion: RegisteredAdapter) -> str:
+        """Why a champion cannot be used or compared with; empty where it can."""
+        if champion.backbone_sha256 != self.backbone_sha256:
+            return f"it was made for the backbone {champion.backbone_sha256[:12]}"
+        if champion.sha256 not in self.sound:
+            return "its files are missing or damaged"
+        if champion.sha256 not in self.known:
+            return "the warehouse does not know what it was trained on"
+        return ""
+
+    def same(self, key: tuple[str, str], data_sha256: str) -> RegisteredAdapter | None:
+        """The newest adapter of this very data, recipe and backbone, if there is one."""
+        made = (data_sha256, self.recipe_sha256, self.backbone_sha256)
+        found = [
+            a
+            for a in self.versions.get(key, ())
+            if (a.training_data_sha256, a.recipe_sha256, a.backbone_sha256) == made
+            and a.sha256 in self.known
+        ]
+        return max(found, key=lambda adapter: adapter.version, default=None)
+
+
+def recipe_sha256(recipe: Recipe) -> str:
+    """Hash of a recipe: the same data and recipe are not trained twice."""
+    return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
+
+
+@task(cache_policy=NO_CACHE)
+def plan_training(
+    warehouse: Path,
+    responses: Path,
+    folder: Path,
+    *,
+    seasons: tuple[str, ...] | None,
+    items: tuple[str, ...] | None,
+    registered: Sequence[RegisteredAdapter],
+    champions: Sequence[RegisteredAdapter],
+    sound: frozenset[str],
+    adapters: Path,
+    backbone: str,
+    max_tokens: int,
+    recipe: Recipe,
+) -> TrainingPlan:
+    """What has to be trained: every (item, trait) whose data, recipe or backbone is new.
+
+    One whose champion cannot be used, or that has none, is never unchanged. Texts travel inside
+    the jobs to the worker processes, never to Prefect's or MLflow's store.
+
+    Args:
+        warehouse: where the human scores are.
+        responses: where the texts are.
+        folder: where the workers write.
+        seasons: learn from these only.
+        items: train these only.
+        registered: all adapters of the registry.
+        champions: those among them that are champions.
+        sound: hashes of the adapters whose files are here and whole.
+        adapters: the folder of adapters.
+        backbone: its name or folder.
+        max_tokens: longer texts are cut.
+        recipe: how to train.
+
+    Raises:
+        NothingToTrainError: no human-scored response is among what was asked for.
+    """
+    with db.connect(warehouse) as connection:
+        rows = _human_scored(connection, seasons, items)
+        registry = _Registry(
+            champions={(one.item_id, one.trait): one for one in champions},
+            versions=_by_key(registered),
+            sound=sound,
+            saw={
+                champion.sha256: frozenset(training.trained_on(connection, champion.sha256))
+                for champion in champions
+            },
+            known=frozenset(training.known_adapters(connection)),
+            recipe_sha256=recipe_sha256(recipe),
+            backbone_sha256=resolve_backbone(backbone).sha256,
+        )
+    texts = read_texts(responses, rows)
+    jobs: list[TrainingJob] = []
+    crowned: list[RegisteredAdapter] = []
+    unchanged = 0
+    for key, table in _by_item(rows):
+        data_sha256 = _data_sha256(table)
+        champion, same = registry.champions.get(key), registry.same(key, data_sha256)
+        flaw = "" if champion is None else registry.flaw(champion)
+        if same is not None and champion is not None and not flaw:
+            unchanged += 1
+            continue
+        if same is not None and same.sha256 in sound:
+            crowned.append(same)
+            continue
+        ids = tuple(table["response_id"].to_pylist())
+        jobs.append(
+            TrainingJob(
+                item_id=key[0],
+                trait=key[1],
+                scale=Scale(table["score_min"][0].as_py(), table["score_max"][0].as_py()),
+                response_ids=ids,
+                texts=tuple(texts[response_id] for response_id in ids),
+                human_scores=tuple(table["human_score"].to_pylist()),
+                data_sha256=data_sha256,
+                folder=folder / hashlib.sha256("\x1f".join(key).encode()).hexdigest()[:16],
+                backbone=backbone,
+                max_tokens=max_tokens,
+                recipe=recipe,
+                champion=None if champion is None else adapters / champion.sha256,
+                champion_saw=frozenset() if champion is None else registry.saw[champion.sha256],
+                champion_flaw=flaw,
+            )
+        )
+    return TrainingPlan(tuple(jobs), unchanged, tuple(crowned))
+
+
+def _human_scored(
+    connection: duckdb.DuckDBPyConnection,
+    seasons: tuple[str, ...] | None,
+    items: tuple[str, ...] | None,
+) -> pa.Table:
+    """The chosen responses; an id that leads to none is named in the error, or in a warning."""
+    rows = training.human_scored(connection, seasons, items)
+    if len(rows) == 0:
+        everything = training.human_scored(connection, None, None)
+        raise NothingToTrainError(_nothing(everything, seasons, items))
+    for unknown in (*_absent(rows, "item_id", items), *_absent(rows, "season", seasons)):
+        logger.warning("nothing to train for %s: it has no human-scored response", unknown)
+    return rows
+
+
+def _nothing(
+    everything: pa.Table, seasons: tuple[str, ...] | None, items: tuple[str, ...] | None
+) -> str:
+    if len(everything) == 0:
+        return (
+            "nothing to train: no response has a human score yet; ingest an export with a column "
+            "of human scores first"
+        )
+    unknown = [*_absent(everything, "item_id", items), *_absent(everything, "season", seasons)]
+    if unknown:
+        return f"nothing to train: no human-scored response of {', '.join(unknown)}"
+    return "nothing to train: no human-scored response of these items in these seasons"
+
+
+def _absent(rows: pa.Table, column: str, wanted: tuple[str, ...] | None) -> list[str]:
+    """Those of the wanted ids that no row has, each with what it is: "season '2025-fall'"."""
+    found = set(pc.unique(rows[column]).to_pylist())
+    kind = column.removesuffix("_id")
+    return [f"{kind} {name!r}" for name in wanted or () if name not in found]
+
+
+def _by_key(
+    adapters: Sequence[RegisteredAdapter],
+) -> dict[tuple[str, str], list[RegisteredAdapter]]:
+    found: dict[tuple[str, str], list[RegisteredAdapter]] = {}
+    for adapter in adapters:
+        found.setdefault((adapter.item_id, adapter.trait), []).append(adapter)
+    return found
+
+
+def _by_item(rows: pa.Table) -> Iterator[tuple[tuple[str, str], pa.Table]]:
+    items, traits = rows["item_id"].to_pylist(), rows["trait"].to_pylist()
+    for start, stop in spans(items, traits):
+        yield (items[start], traits[start]), rows.slice(start, stop - start)
+
+
+def _data_sha256(table: pa.Table) -> str:
+    """Hash of ids, texts, scores and scale: any change of the data changes it."""
+    digest = hashlib.sha256()
+    for name in ("response_id", "text_sha256", "human_score", "score_min", "score_max"):
+        column = pc.cast(table[name], pa.string()).to_pylist()
+        digest.update("\x1f".join(column).encode() + b"\x1e")
+    return digest.hexdigest()
