@@ -90,7 +90,8 @@ def _train(
     recipe = Recipe()
     registered = tracking.list_adapters(where)
     champions = tracking.list_adapters(where, CHAMPION)
-    sound = _sound(settings, registered, champions)
+    backbone_sha256 = resolve_backbone(settings.backbone).sha256  # reads all its weights: once
+    sound = _sound(settings, registered, champions, backbone_sha256)
     folder = settings.parts / run_id
     plan = training_plan.plan_training(
         settings.warehouse,
@@ -119,7 +120,7 @@ def _train(
                 logger.warning("item %s (%s): %s", outcome.item_id, outcome.trait, outcome.reason)
                 untrained.append(outcome)
             else:
-                rows.append(_register(settings, parent, outcome, day, recipe))
+                rows.append(_register(settings, parent, outcome, day, recipe, backbone_sha256))
         shutil.rmtree(folder, ignore_errors=True)
         rows.sort(key=lambda row: (row.item_id, row.trait))
         status = "held" if any(outcome.failed for outcome in untrained) else "done"
@@ -132,11 +133,11 @@ def _sound(
     settings: Settings,
     registered: list[RegisteredAdapter],
     champions: list[RegisteredAdapter],
+    backbone_sha256: str,
 ) -> frozenset[str]:
     """Hashes of the adapters with whole files: champions, and who may stand in for them."""
     where = tracking_of(settings)
     sound = tracking.sound_adapters(where, champions, settings.adapters)
-    backbone_sha256 = resolve_backbone(settings.backbone).sha256
     served = {
         (champion.item_id, champion.trait)
         for champion in champions
@@ -153,7 +154,12 @@ def _sound(
 
 
 def _register(
-    settings: Settings, parent: str, trained: TrainedItem, day: date, recipe: Recipe
+    settings: Settings,
+    parent: str,
+    trained: TrainedItem,
+    day: date,
+    recipe: Recipe,
+    backbone_sha256: str,
 ) -> TrainedRow:
     """Keep a trained adapter, enter it in the registry and decide whether it is champion.
 
@@ -175,7 +181,7 @@ def _register(
         sha256=trained.sha256,
         training_data_sha256=trained.data_sha256,
         recipe_sha256=training_plan.recipe_sha256(recipe),
-        backbone_sha256=resolve_backbone(settings.backbone).sha256,
+        backbone_sha256=backbone_sha256,
         metrics=_metrics(trained),
     )
     adapter = tracking.register_adapter(where, parent, new, day)
