@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from benchmarks.quality_arms import Fold, Scores, hold_out, shared_backbone
-from models.fitting import Examples, Recipe, Trainee, fit, predict, prepare, training_dtype
+from models.fitting import Examples, Recipe, Trainee, fit, predict, prepare
 from models.heads import Scale
+from models.kernels import DTYPES, fastest_precision
 from models.text import encode, with_limit
 
 # The best of 2e-5, 5e-5 and 1e-4 (mean QWK .584, .575, .567) on three folds of four of the items
@@ -24,7 +25,7 @@ class _Mixed(torch.nn.Module):
         self.model = model
 
     def forward(self, **inputs: Any) -> Any:
-        with torch.autocast("cpu", dtype=training_dtype()):
+        with torch.autocast("cpu", dtype=DTYPES[fastest_precision()]):
             return self.model(**inputs)
 
 

@@ -110,8 +110,8 @@ def adapters(fold: Fold) -> Scores:
             training_data_sha256=hashlib.sha256("\n".join(fold.ids).encode()).hexdigest(),
         )
         scorer = Scorer(backbone)
-        scorer.apply(load_adapter(trained.folder, backbone))
-    return scorer.score(fold.unknown).score.astype(np.int64)
+        adapter = load_adapter(trained.folder, backbone)
+    return scorer.score(adapter, fold.unknown).score.astype(np.int64)
 
 
 def hold_out(fold: Fold) -> tuple[Any, Any]:

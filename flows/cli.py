@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     _items(commands)
     _ingest(commands)
     _train(commands)
+    _import_adapter(commands)
     _nightly(commands)
     _backfill(commands)
     _evaluate(commands)
@@ -131,6 +132,22 @@ def _train(commands: "Commands") -> None:
     _which(train)
     _date(train)
     _json(train)
+
+
+def _import_adapter(commands: "Commands") -> None:
+    importing = _command(
+        commands,
+        "import-adapter",
+        "take in a classifier trained elsewhere with PEFT, as an item's challenger",
+        "gradeline import-adapter peft-folder --item 042 --trait ideas",
+    )
+    importing.add_argument("folder", type=Path, help="what PEFT's save_pretrained wrote")
+    importing.add_argument("--item", required=True, metavar="ID", help="the item it scores")
+    importing.add_argument(
+        "--trait", default="overall", metavar="T", help="the item's trait (default: overall)"
+    )
+    _date(importing)
+    _json(importing)
 
 
 def _nightly(commands: "Commands") -> None:

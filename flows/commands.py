@@ -26,10 +26,12 @@ TOLD = {
     "tasks.workspace.RunFailedError": ERROR,
     "warehouse.items.ItemConflictError": HELD,
     "flows.backfill.UnknownVersionError": HELD,
+    "flows.import_adapter.UnknownItemError": HELD,
     "flows.scoring.NothingSelectedError": HELD,
     "tasks.training.NothingToTrainError": HELD,
     "flows.settings.StudentKeyError": ERROR,
     "pydantic_core._pydantic_core.ValidationError": ERROR,
+    "models.adapter_files.AdapterError": HELD,
     "models.backbone.BackboneError": ERROR,
     "tasks.tracking.TrackingError": ERROR,
     "warehouse.db.WarehouseLockedError": ERROR,
@@ -128,6 +130,21 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
     for item in result.untrained:
         _complain(f"{item.item_id} ({item.trait}) has no new adapter: {item.reason}")
     return DONE if result.status == "done" else HELD
+
+
+def _import_adapter(settings: Settings, options: argparse.Namespace) -> int:
+    from flows.import_adapter import import_adapter
+
+    result = import_adapter(
+        options.folder.resolve(),
+        options.item,
+        options.trait,
+        administration_date=options.administration_date,
+        home=settings.home,
+    )
+    happened = "imported" if result.is_new else "had been imported before"
+    shown = f"{result.item_id} ({result.trait}): {happened}, v{result.version} is {result.alias}"
+    return _answer(options, result, escape(shown))
 
 
 def _nightly(settings: Settings, options: argparse.Namespace) -> int:
@@ -297,6 +314,7 @@ COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
     "items": _items,
     "ingest": _ingest,
     "train": _train,
+    "import-adapter": _import_adapter,
     "nightly": _nightly,
     "backfill": _backfill,
     "evaluate": _evaluate,

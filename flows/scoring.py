@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows.settings import Settings
 from models.backbone import resolve_backbone
+from models.kernels import Precision, engine_of, resolved
 from tasks import evaluation, inference, reporting, run_log
 from tasks.inference import ShardResult
 from tasks.planning import Plan, Selection, last_day, plan_scoring
@@ -79,10 +80,19 @@ def score_and_report(
         reasons: what already holds the run, one sentence each.
     """
     _catch_up(settings)
-    plan = plan_scoring(settings.warehouse, settings.parts, run_id, adapters, selection)
-    used = _used(plan, adapters)
-    fetch_adapters(tracking_of(settings), used, settings.adapters)
-    results = _score(settings, plan)
+    precision = resolved(settings.precision)
+    plan = plan_scoring(
+        settings.warehouse,
+        settings.parts,
+        run_id,
+        adapters,
+        selection,
+        backbone_sha256=resolve_backbone(settings.backbone).sha256,
+        engine=f"{engine_of(precision)} {settings.max_tokens} tokens",
+    )
+    fetch_adapters(tracking_of(settings), _applied(plan, adapters), settings.adapters)
+    results = _score(settings, plan, precision)
+    used = [adapter for adapter in adapters if adapter.sha256 in plan.adapters]
     held = [*reasons, *_failures(results), *_unknown_past(settings, used)]
     inference.commit_scores(settings.warehouse, run_id, plan, results, files, held)
     load_ms = {name: ms for result in results for name, ms in result.load_ms.items()}
@@ -143,7 +153,7 @@ def _catch_up(settings: Settings) -> None:
         tell(settings, run_id, Selection(), {})
 
 
-def _score(settings: Settings, plan: Plan) -> list[ShardResult]:
+def _score(settings: Settings, plan: Plan, precision: Precision) -> list[ShardResult]:
     with progress("scoring", plan.rows) as advance:
         return [
             inference.score_shard(
@@ -153,13 +163,15 @@ def _score(settings: Settings, plan: Plan) -> list[ShardResult]:
                 settings.adapters,
                 settings.backbone,
                 settings.max_tokens,
+                precision,
                 advance,
             )
             for shard in plan.shards
         ]
 
 
-def _used(plan: Plan, adapters: Sequence[RegisteredAdapter]) -> list[RegisteredAdapter]:
+def _applied(plan: Plan, adapters: Sequence[RegisteredAdapter]) -> list[RegisteredAdapter]:
+    """Those that have something to compute: where all scores are copied, none is fetched."""
     hashes = {unit.adapter_sha256 for shard in plan.shards for unit in shard.units}
     return [adapter for adapter in adapters if adapter.sha256 in hashes]
 
@@ -193,4 +205,5 @@ def _shown(settings: Settings) -> dict[str, str]:
         "backbone": backbone.name,
         "backbone_sha256": backbone.sha256,
         "max_tokens": str(settings.max_tokens),
+        "precision": resolved(settings.precision),
     }

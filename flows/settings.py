@@ -4,6 +4,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +26,11 @@ class Settings(BaseSettings):
     )
     max_tokens: int = Field(
         default=512, ge=8, description="longest input the model reads; the rest is cut and counted"
+    )
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        default="auto",
+        description="of the backbone's arithmetic: auto is bf16 where a probe of this machine "
+        "finds it faster; fp32 is the audit mode, exact and slower",
     )
     max_characters: int = Field(
         default=20_000, ge=1, description="a response longer than this is rejected"

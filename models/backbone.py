@@ -1,4 +1,4 @@
-"""The shared frozen encoder: found by name, pinned by the sha256 of its weights."""
+"""The shared frozen backbone: found by name, pinned by the sha256 of its weights."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,12 +12,10 @@ if TYPE_CHECKING:
 EMBEDDED = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SNAPSHOT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
-# Packed and single forwards of one text differ by rounding only; anything above is a mix-up.
-PACKING_TOLERANCE = 1e-4
 
 
 class BackboneError(RuntimeError):
-    """The backbone is absent, is not what it should be, or cannot be run packed."""
+    """The backbone is absent, is not what it should be, or is of a family we cannot run."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,14 @@ class BackboneFiles:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A loaded encoder in float32, frozen, in evaluation mode.
+    """A loaded encoder or headless decoder in float32, frozen, in evaluation mode.
 
     Attributes:
         name, sha256, folder: see BackboneFiles.
-        tokenizer: neither pads nor truncates; see ``models.text.with_limit``.
-        model: the Hugging Face encoder, run through ``models.packing`` only.
+        tokenizer: does not truncate, see ``models.text.with_limit``, and gives every text a
+            token: where it adds no markers of its own, as decoders' often do not, an empty text
+            is padded to one token, the first of bos, pad and eos that it names.
+        model: the Hugging Face model, run through ``models.packing`` only.
         hidden_size: width of its hidden states.
         max_tokens: the longest text it is given, special tokens included.
         position_offset: position id of a text's first token.
@@ -88,17 +88,16 @@ def load_backbone(name_or_path: str, max_tokens: int = 256) -> Backbone:
 
     Args:
         name_or_path: see ``resolve_backbone``.
-        max_tokens: cut longer texts here, special tokens included; lowered to what the
-            encoder's position table holds.
+        max_tokens: cut longer texts here, special tokens included; lowered to the positions
+            that the backbone knows.
 
     Raises:
-        BackboneError: see ``resolve_backbone``; also if the folder holds no encoder with a
-            fast tokeniser, or an encoder that cannot run texts packed.
+        BackboneError: see ``resolve_backbone``; also if the folder holds no text model with a
+            fast tokeniser, lacks some of its weights, or is of a family that cannot be run.
     """
     files = resolve_backbone(name_or_path)
     model, tokenizer = _load(files.folder)
     offset = _position_offset(model)
-    room = int(getattr(model.config, "max_position_embeddings", max_tokens + offset)) - offset
     backbone = Backbone(
         name=files.name,
         sha256=files.sha256,
@@ -106,10 +105,10 @@ def load_backbone(name_or_path: str, max_tokens: int = 256) -> Backbone:
         tokenizer=tokenizer,
         model=model,
         hidden_size=int(model.config.hidden_size),
-        max_tokens=min(max_tokens, room),
+        max_tokens=min(max_tokens, _positions(model, max_tokens + offset) - offset),
         position_offset=offset,
     )
-    _check_packing(backbone)
+    _settle_attention(backbone)
     return backbone
 
 
@@ -159,53 +158,82 @@ def _load(folder: Path) -> tuple[Any, "Tokenizer"]:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
 
-    from models.packing import ATTENTION
+    from models.families import keep_rotary_exact
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
-        model = AutoModel.from_pretrained(
+        model, loading = AutoModel.from_pretrained(
             folder,
-            attn_implementation=ATTENTION,
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
+            output_loading_info=True,
         )
         fast = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
         tokenizer: Tokenizer = fast.backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
-        raise BackboneError(f"{folder} is no encoder we can load: {error}") from error
-    tokenizer.no_padding()
+        raise BackboneError(f"{folder} is no text model we can load: {error}") from error
+    _refuse_random_weights(folder, loading)
     tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if not tokenizer.encode("").ids:
+        _give_empty_texts_a_token(folder, tokenizer, fast)
+    keep_rotary_exact(model)
+    # A decoder would keep keys and values for a next token that never comes.
+    model.config.use_cache = False
     return model.eval().requires_grad_(False), tokenizer
 
 
+def _refuse_random_weights(folder: Path, loading: Any) -> None:
+    """The library fills what a file lacks with random numbers; only a pooler is never used."""
+    missing = sorted(key for key in loading["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise BackboneError(
+            f"{folder} lacks {len(missing)} weights, the first of them {missing[0]}: "
+            "give a folder with all weights of the model"
+        )
+
+
+def _give_empty_texts_a_token(folder: Path, tokenizer: "Tokenizer", fast: Any) -> None:
+    names = (fast.bos_token, fast.pad_token, fast.eos_token)
+    token = next((name for name in names if name is not None), None)
+    if token is None:
+        raise BackboneError(
+            f"the tokeniser in {folder} makes no token of an empty text and names no bos, pad or "
+            "eos token to stand for it: name one in its tokenizer_config.json"
+        )
+    # Padding to a length of 1 touches no text that has a token.
+    number = fast.convert_tokens_to_ids(token)
+    tokenizer.enable_padding(length=1, pad_id=number, pad_token=str(token))
+
+
 def _position_offset(model: Any) -> int:
-    """RoBERTa's family starts its positions after the padding id, BERT's at 0."""
+    """RoBERTa's family starts its positions after the padding id, others at 0."""
     padding = getattr(getattr(model, "embeddings", None), "padding_idx", None)
     return 0 if padding is None else int(padding) + 1
 
 
-def _check_packing(backbone: Backbone) -> None:
-    """Run three token sequences together and alone: a family that mixes them is refused."""
+def _positions(model: Any, wanted: int) -> int:
+    """How many positions the model knows; as many as wanted if it sets no limit."""
+    if not getattr(model.config, "position_biased_input", True):
+        # DeBERTa without absolute positions: all relative ones past the farthest are alike.
+        return wanted
+    return int(getattr(model.config, "max_position_embeddings", wanted))
+
+
+def _settle_attention(backbone: Backbone) -> None:
     import numpy as np
-    import torch
 
-    from models.packing import hidden_states, pack
+    from models.families import UnsupportedFamilyError, settle_attention
 
-    words = np.arange(7, dtype=np.int64) % backbone.tokenizer.get_vocab_size()
-    texts = [words[:3], words[2:], words[1:]]
-    offset = backbone.position_offset
+    config: Any = backbone.model.config
+    ids = np.arange(backbone.tokenizer.get_vocab_size(), dtype=np.int64)
+    ordinary = ids[~np.isin(ids, list(backbone.tokenizer.get_added_tokens_decoder()))]
+    if config.pad_token_id is not None:
+        ordinary = ordinary[ordinary != config.pad_token_id]
     try:
-        with torch.inference_mode():
-            together = hidden_states(backbone.model, pack(texts, position_offset=offset))
-            alone = [
-                hidden_states(backbone.model, pack([ids], position_offset=offset)) for ids in texts
-            ]
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise BackboneError(f"{backbone.name} cannot be run packed: {error}") from error
-    difference = float((together - torch.cat(alone)).abs().max())
-    if not difference <= PACKING_TOLERANCE:
+        settle_attention(backbone.model, ordinary, backbone.position_offset, backbone.max_tokens)
+    except UnsupportedFamilyError as error:
         raise BackboneError(
-            f"{backbone.name} mixes the texts of a packed batch (difference {difference:.2g}): "
-            "its family is not supported"
-        )
+            f"{backbone.name} is of the family {config.model_type}, which is not supported: {error}"
+        ) from error

@@ -1,9 +1,7 @@
 """The training loop: an encoder, a head and scored texts in, their best weights out."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,12 +16,10 @@ from models.text import budget_batches
 
 # In training attention is cheap beside the rest, so a batch's texts share few, wide groups.
 TRAINING_SLACK_TOKENS = 32
-TRAINING_ROUND_TO = 64
+TRAINING_ROUND_TO = 32
 EVALUATION_TOKENS = 4096
 # Lower states of at most this many tokens are kept: 0.4 GB in bfloat16 at 384 wide.
 KEPT_TOKENS = 500_000
-# bfloat16 must be this much faster than float32 to be used: slower CPUs emulate it.
-BF16_GAIN = 1.3
 
 
 @dataclass(frozen=True)
@@ -164,13 +160,6 @@ class Prepared:
 
     token_ids: Sequence[NDArray[np.int64]]
     below: list[Tensor] | None
-
-
-@cache
-def training_dtype() -> torch.dtype:
-    """The faster of bfloat16 and float32 on this CPU, found by timing a matrix product."""
-    bf16, fp32 = _product_s(torch.bfloat16), _product_s(torch.float32)
-    return torch.bfloat16 if bf16 * BF16_GAIN < fp32 else torch.float32
 
 
 def prepare(trainee: Trainee, token_ids: Sequence[NDArray[np.int64]]) -> Prepared:
@@ -314,14 +303,3 @@ def _restore(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> N
     with torch.no_grad():
         for parameter, weight in zip(parameters, weights, strict=True):
             parameter.copy_(weight)
-
-
-def _product_s(dtype: torch.dtype) -> float:
-    """Seconds of a product of the encoder's usual shape: the best of five."""
-    left, right = torch.ones(512, 384, dtype=dtype), torch.ones(1536, 384, dtype=dtype)
-    runs = []
-    for _ in range(5):
-        started = time.perf_counter()
-        nn.functional.linear(left, right)
-        runs.append(time.perf_counter() - started)
-    return min(runs)

@@ -1,16 +1,29 @@
-"""The ordinal head: from a text's mean hidden state to a score, and back to a loss.
+"""Heads: from a text's pooled hidden state to a score, and from human scores to a loss.
 
-K score points have K-1 thresholds; the head gives one logit per threshold, the log-odds that
-the score lies above it (Frank and Hall 2001, "A simple approach to ordinal classification").
-The expected score is then ``score_min + sum of sigmoids``.
+An ordinal head has, for K score points, K-1 thresholds and one logit for each, the log-odds that
+the score lies above it (Frank and Hall 2001, "A simple approach to ordinal classification"). The
+expected score is then ``score_min + sum of sigmoids``. A classification head has one logit per
+score point, as a classifier from elsewhere does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+Kind = Literal["ordinal", "classification"]
+Pooling = Literal["mean", "first", "last"]  # over the hidden states of a text's tokens
+Activation = Literal["tanh", "gelu", "relu", "none"]
+ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "tanh": torch.tanh,
+    "gelu": nn.functional.gelu,
+    "relu": torch.relu,
+    "none": lambda states: states,
+}
 
 
 @dataclass(frozen=True)
@@ -33,12 +46,70 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Norm:
+    """A layer norm: float32 weight [width], bias [width] or None, and what keeps it from 0/0."""
+
+    weight: Tensor
+    bias: Tensor | None
+    eps: float
+
+
+@dataclass(frozen=True)
+class Dense:
+    """The layer that classifiers of most families put between pooled state and logits.
+
+    Attributes:
+        weight, bias: float32 [width, hidden_size], and [width] or None.
+        activation: after the layer; ``gelu`` is the exact one.
+        norm: after the activation, where there is one.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    activation: Activation
+    norm: Norm | None = None
+
+    def apply(self, pooled: Tensor) -> Tensor:
+        """Map [n, hidden_size] to [n, width]."""
+        states = nn.functional.linear(pooled, self.weight, self.bias)
+        states = ACTIVATIONS[self.activation](states)
+        if self.norm is None:
+            return states
+        width, norm = states.shape[1:], self.norm
+        return nn.functional.layer_norm(states, width, norm.weight, norm.bias, norm.eps)
+
+
+@dataclass(frozen=True)
+class Head:
+    """What turns a text's pooled hidden state into logits.
+
+    Attributes:
+        kind: what the logits mean, see ``read_out``.
+        pooling: how the hidden states of a text's tokens become one.
+        dense: a layer before the last, or None.
+        weight, bias: float32 [outputs, width], and [outputs] or None; outputs is K-1 thresholds
+            for an ordinal head and K points for a classification head.
+    """
+
+    kind: Kind
+    pooling: Pooling
+    dense: Dense | None
+    weight: Tensor
+    bias: Tensor | None
+
+    def logits(self, pooled: Tensor) -> Tensor:
+        """Map pooled states, float32 [n, hidden_size], to logits, float32 [n, outputs]."""
+        states = pooled if self.dense is None else self.dense.apply(pooled)
+        return nn.functional.linear(states, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
 class ScoreColumns:
     """What the head says of n texts, in their order.
 
     Attributes:
         raw_score: float64 [n], the expected score.
-        score: int32 [n], the raw score rounded to the scale, halves upwards.
+        score: int32 [n], the reported score, see ``read_out``.
         confidence: float64 [n], probability of the reported score.
         probabilities: float32 [n, K], per score point from score_min up; each row sums to 1.
     """
@@ -79,16 +150,35 @@ def ordinal_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     return (losses.mean(dim=1) * weights).sum() / weights.sum()
 
 
-def read_out(logits: Tensor, scale: Scale) -> ScoreColumns:
-    """Turn threshold logits [n, K-1] into scores.
+def outputs_of(kind: Kind, scale: Scale) -> int:
+    """Number of logits that a head of this kind has for a scale."""
+    return scale.n_points - 1 if kind == "ordinal" else scale.n_points
 
-    The sigmoids of a text need not fall from one threshold to the next. Sorting them makes
-    them do so and keeps their sum, so probabilities and raw score always agree.
+
+def read_out(logits: Tensor, scale: Scale, kind: Kind = "ordinal") -> ScoreColumns:
+    """Turn logits into scores.
+
+    Ordinal: the reported score is the raw score rounded to the scale, halves upwards.
+    Classification: it is the most probable point, which such a head was trained to report, the
+    lower one of two alike; the raw score is the expected one under the softmax.
+
+    Args:
+        logits: [n, K-1] thresholds, or [n, K] points.
+        scale: the item's.
+        kind: the head's.
     """
-    above = np.sort(torch.sigmoid(logits.detach().double()).numpy(), axis=1)[:, ::-1]
-    raw = scale.score_min + above.sum(axis=1)
-    score = np.floor(raw + 0.5).clip(scale.score_min, scale.score_max).astype(np.int32)
-    edges = np.concatenate([np.ones((len(raw), 1)), above, np.zeros((len(raw), 1))], axis=1)
-    probabilities = edges[:, :-1] - edges[:, 1:]
+    values = logits.detach().double()
+    if kind == "ordinal":
+        # The sigmoids of a text need not fall from one threshold to the next. Sorting them makes
+        # them do so and keeps their sum, so probabilities and raw score always agree.
+        above = np.sort(torch.sigmoid(values).numpy(), axis=1)[:, ::-1]
+        raw = scale.score_min + above.sum(axis=1)
+        score = np.floor(raw + 0.5).clip(scale.score_min, scale.score_max).astype(np.int32)
+        edges = np.concatenate([np.ones((len(raw), 1)), above, np.zeros((len(raw), 1))], axis=1)
+        probabilities = edges[:, :-1] - edges[:, 1:]
+    else:
+        probabilities = torch.softmax(values, dim=1).numpy()
+        raw = probabilities @ np.arange(scale.score_min, scale.score_max + 1)
+        score = (scale.score_min + probabilities.argmax(axis=1)).astype(np.int32)
     confidence = probabilities[np.arange(len(raw)), score - scale.score_min]
     return ScoreColumns(raw, score, confidence, probabilities.astype(np.float32))

@@ -1,4 +1,4 @@
-"""Low-rank edits of linear layers (Hu et al. 2021, LoRA): W0 + scaling * B A."""
+"""Low-rank edits of linear layers (Hu et al. 2021, LoRA): W0 + scaling * B A, and variants."""
 
 import math
 from dataclasses import dataclass
@@ -15,16 +15,41 @@ class LowRank:
     Attributes:
         a: float32 [rank, in_features].
         b: float32 [out_features, rank].
-        scaling: factor on the product.
+        scaling: factor on the product, and on the branch's bias.
+        magnitude: float32 [out_features], lengths of the merged weight's rows (Liu et al. 2024,
+            DoRA); None where the rows keep the length that the sum gives them.
+        bias: float32 [out_features], stands in for the layer's own (PEFT's ``bias``).
+        branch_bias: float32 [out_features], added to B's output (PEFT's ``lora_bias``).
     """
 
     a: Tensor
     b: Tensor
     scaling: float
+    magnitude: Tensor | None = None
+    bias: Tensor | None = None
+    branch_bias: Tensor | None = None
 
-    def delta(self) -> Tensor:
-        """What is added to the layer's weight, [out_features, in_features]."""
-        return (self.b @ self.a) * self.scaling
+    @property
+    def is_additive(self) -> bool:
+        """Whether the edit is a product of A and B alone: it can run beside the pristine layer."""
+        return self.magnitude is None and self.bias is None and self.branch_bias is None
+
+    def weight(self, pristine: Tensor) -> Tensor:
+        """The edited weight, float32 [out_features, in_features], from the pristine one."""
+        merged = torch.addmm(pristine, self.b, self.a, alpha=self.scaling)
+        if self.magnitude is None:
+            return merged
+        # A row of zeros has no direction: it gives NaN, as in PEFT, and fails the probes.
+        lengths: Tensor = torch.linalg.vector_norm(merged, dim=1)
+        return merged * (self.magnitude / lengths)[:, None]
+
+    def merged_bias(self, pristine: Tensor | None) -> Tensor | None:
+        """The edited layer's bias, float32 [out_features], from the pristine one; None if none."""
+        bias = pristine if self.bias is None else self.bias
+        if self.branch_bias is None:
+            return bias
+        branch = self.branch_bias * self.scaling
+        return branch if bias is None else bias + branch
 
 
 def block_linears(model: nn.Module) -> dict[str, nn.Linear]:

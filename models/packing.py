@@ -1,9 +1,10 @@
-"""Run an encoder on texts laid end to end: one sequence, no padding outside attention.
+"""Run a backbone on texts laid end to end: one sequence, no padding outside attention.
 
 The library lets a program register its own attention function; ours receives the layout of
 the packed sequence through the forward's keyword arguments and attends within each text only.
 Texts of (nearly) one length form a group, padded to the longest of the group inside
-attention alone, where padding is cheap.
+attention alone, where padding is cheap. A family whose forward does not hand its attention
+over is given padded batches of these groups instead; ``models.families`` says which.
 """
 
 from collections.abc import Sequence
@@ -14,14 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import PreTrainedModel
 
-ATTENTION = "packed_by_length"
+from models.packed_attention import ATTENTION, padded
+
 # A group takes in the next text while it is at most this much longer than the group's first.
 GROUP_RATIO = 1.125
 GROUP_SLACK_TOKENS = 4
 # Widths of rounded groups are multiples of this at most: attention pays for padding twice.
 WIDTH_STEP = 8
+# Where each group is a call of the whole forward, groups are joined if that adds less padding
+# than this: a call of DeBERTa's, which multiplies all relative positions, costs 75 tokens'.
+CALL_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -52,12 +57,14 @@ class Packed:
     Attributes:
         input_ids, position_ids: int64 [1, tokens], filler included.
         lengths: int64 [n], tokens per text.
+        starts: int64 [n], where each text's first token lies.
         groups: the texts by length, in the order of the sequence.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     lengths: Tensor
+    starts: Tensor
     groups: tuple[Group, ...]
 
     @property
@@ -83,14 +90,20 @@ def pack(
         round_to: make the number of tokens, by filler, and a padded group's width a multiple
             of this. In bfloat16 every new shape costs the CPU library a compilation that takes
             longer than the product, so training keeps to few shapes.
+
+    Raises:
+        ValueError: a text has no token.
     """
     lengths = [len(ids) for ids in token_ids]
+    if not all(lengths):
+        raise ValueError(f"text {lengths.index(0)} of {len(lengths)} has no token: nothing to pool")
     filler = np.zeros(-sum(lengths) % round_to, dtype=np.int64)
     positions = [np.arange(length) for length in lengths]
     return Packed(
         input_ids=torch.from_numpy(np.concatenate([*token_ids, filler]))[None],
         position_ids=torch.from_numpy(np.concatenate([*positions, filler]) + position_offset)[None],
         lengths=torch.tensor(lengths),
+        starts=torch.tensor(lengths).cumsum(0) - torch.tensor(lengths),
         groups=tuple(_groups(lengths, slack_tokens, min(round_to, WIDTH_STEP))),
     )
 
@@ -99,10 +112,12 @@ def hidden_states(model: nn.Module, packed: Packed, below: Tensor | None = None)
     """Last hidden states of every token, filler included: [tokens, hidden_size].
 
     Args:
-        model: an encoder, or the upper part of one from ``models.trunk.split``.
+        model: a backbone's, or the upper part of one from ``models.trunk.split``.
         packed: the texts.
         below: for an upper part, what the lower part made of them, [tokens, hidden_size].
     """
+    if not runs_packed(model):
+        return _states_by_group(model, packed, below)
     output = model(
         input_ids=packed.input_ids if below is None else None,
         inputs_embeds=None if below is None else below[None],
@@ -111,6 +126,11 @@ def hidden_states(model: nn.Module, packed: Packed, below: Tensor | None = None)
     )
     states: Tensor = output.last_hidden_state
     return states[0]
+
+
+def runs_packed(model: nn.Module) -> bool:
+    """Whether the model hands its attention to ``packed_attention``; else it runs padded."""
+    return bool(_config(model)._attn_implementation == ATTENTION)
 
 
 def mean_by_text(states: Tensor, packed: Packed) -> Tensor:
@@ -125,7 +145,8 @@ def _groups(lengths: Sequence[int], slack_tokens: int, width_step: int) -> list[
     for end in range(1, len(lengths) + 1):
         if end < len(lengths) and _fits(lengths[first:end], lengths[end], slack_tokens):
             continue
-        group = _group(lengths[first:end], start, width_step)
+        width = -(-max(lengths[first:end]) // width_step) * width_step
+        group = _group(lengths[first:end], start, width)
         groups.append(group)
         first, start = end, group.stop
     return groups
@@ -138,9 +159,8 @@ def _fits(members: Sequence[int], length: int, slack_tokens: int) -> bool:
     )
 
 
-def _group(lengths: Sequence[int], start: int, width_step: int) -> Group:
+def _group(lengths: Sequence[int], start: int, width: int) -> Group:
     count, total = len(lengths), sum(lengths)
-    width = -(-max(lengths) // width_step) * width_step
     stop = start + total
     if total == count * width:
         return Group(start, stop, count, width, None, None, None)
@@ -154,82 +174,45 @@ def _group(lengths: Sequence[int], start: int, width_step: int) -> Group:
     return Group(start, stop, count, width, torch.from_numpy(pad.ravel()), unpad, mask)
 
 
-class _Pad(torch.autograd.Function):
-    """Rows to padded places; its gradient is a gather too, as padded places carry none."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, pad: Tensor, unpad: Tensor) -> Tensor:
-        ctx.save_for_backward(unpad)
-        return rows.index_select(0, pad)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (unpad,) = ctx.saved_tensors
-        return grad.index_select(0, unpad), None, None
-
-
-def packed_attention(
-    module: nn.Module,  # noqa: ARG001 - the library's signature
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001
-    *,
-    packed: Packed,
-    scaling: float | None = None,
-    dropout: float = 0.0,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Attention within each text of a packed sequence.
-
-    Args:
-        module: the attention module, which says nothing we need.
-        query: [1, heads, tokens, head_size].
-        key: the same.
-        value: the same.
-        attention_mask: None; the library makes none for a function registered without one.
-        packed: the layout, handed down from ``hidden_states``.
-        scaling: factor on the scores before the softmax.
-        dropout: share of attention weights dropped in training.
-
-    Returns:
-        [1, tokens, heads, head_size], and no attention weights.
-    """
-    rows = [part[0].transpose(0, 1) for part in (query, key, value)]
-    outputs = [_attend(rows, group, scaling, dropout) for group in packed.groups]
+def _states_by_group(model: nn.Module, packed: Packed, below: Tensor | None) -> Tensor:
+    """Padded batches through the library's own forward, attention and all."""
+    parts = [_group_states(model, packed, group, below) for group in _joined(packed)]
     if packed.filler:
-        outputs.append(outputs[0].new_zeros(packed.filler, *outputs[0].shape[1:]))
-    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-    return joined[None], None
+        parts.append(parts[0].new_zeros(packed.filler, parts[0].shape[1]))
+    return torch.cat(parts)
 
 
-def _attend(rows: Sequence[Tensor], group: Group, scaling: float | None, dropout: float) -> Tensor:
-    q, k, v = (_by_text(part[group.start : group.stop], group) for part in rows)
-    if torch.is_grad_enabled() and q.requires_grad:
-        attended = _attention_in_steps(q, k, v, group.mask, scaling, dropout)
-    else:
-        attended = nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=group.mask, dropout_p=dropout, scale=scaling
-        )
-    flat = attended.transpose(1, 2).reshape(group.count * group.width, *rows[0].shape[1:])
-    return flat if group.unpad is None else flat.index_select(0, group.unpad)
+def _joined(packed: Packed) -> list[Group]:
+    lengths = packed.lengths.tolist()
+    groups: list[Group] = []
+    texts = 0
+    for group in packed.groups:
+        texts += group.count
+        if groups:
+            last, width = groups[-1], max(groups[-1].width, group.width)
+            count = last.count + group.count
+            padding = count * width - last.count * last.width - group.count * group.width
+            if padding < CALL_TOKENS:
+                groups[-1] = _group(lengths[texts - count : texts], last.start, width)
+                continue
+        groups.append(group)
+    return groups
 
 
-def _attention_in_steps(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float | None, dropout: float
-) -> Tensor:
-    """The same attention for training: the CPU's fused one takes six times as long backward."""
-    scores = (q * (q.shape[-1] ** -0.5 if scaling is None else scaling)) @ k.transpose(2, 3)
-    if mask is not None:
-        scores = scores.masked_fill(~mask[:, :, :1], float("-inf"))
-    shares = nn.functional.dropout(scores.softmax(dim=-1), dropout)
-    return shares @ v
+def _group_states(model: nn.Module, packed: Packed, group: Group, below: Tensor | None) -> Tensor:
+    batch = padded(packed.input_ids[0] if below is None else below, group)
+    real = batch.new_ones(batch.shape[:2], dtype=torch.bool)
+    if group.mask is not None:
+        real = group.mask[:, 0, 0]
+    if below is None:
+        # Families that count positions from the ids take the padding id for no token.
+        batch = batch.masked_fill(~real, _config(model).pad_token_id or 0)
+    name = "input_ids" if below is None else "inputs_embeds"
+    output = model(**{name: batch}, attention_mask=real.long())
+    states: Tensor = output.last_hidden_state.flatten(0, 1)
+    return states if group.unpad is None else states.index_select(0, group.unpad)
 
 
-def _by_text(rows: Tensor, group: Group) -> Tensor:
-    if group.pad is not None:
-        rows = _Pad.apply(rows, group.pad, group.unpad)  # type: ignore[no-untyped-call]
-    return rows.reshape(group.count, group.width, *rows.shape[1:]).transpose(1, 2)
-
-
-AttentionInterface.register(ATTENTION, packed_attention)
+def _config(model: nn.Module) -> Any:
+    """The encoder's configuration, also when another module is wrapped around it."""
+    return next(part.config for part in model.modules() if isinstance(part, PreTrainedModel))

@@ -1,157 +1,229 @@
-"""Score texts: one backbone, any adapter, no drift between them."""
+"""Score texts: one backbone, any adapter, every core busy, no drift between adapters."""
 
-import copy
+import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from models.adapters import Adapter, AdapterError
 from models.backbone import Backbone
-from models.heads import read_out
-from models.packing import hidden_states, mean_by_text, pack
-from models.text import Encoded, budget_batches, distinct, encode, with_limit
+from models.batches import Batch, Part, compute
+from models.edits import Branch, Edits, Segment
+from models.encoder import Encoder
+from models.jobs import Group, Job, Scored, prepared, read
+from models.kernels import circumstances_of, engine_of, resolved
+from models.memory import give_back
+from models.text import budget_batches, filled_batches, with_limit
 
-TOKEN_BUDGET = 8192
-# float32 sums differ between CPUs in the sixth digit; a wrong weight shows in the first two.
-PROBE_TOLERANCE = 1e-3
+__all__ = ["Group", "Scored", "Scorer"]
 
-
-@dataclass(frozen=True)
-class Scored:
-    """Scores of n texts, in the order they came.
-
-    Attributes:
-        raw_score: float64 [n], the expected score.
-        score: int32 [n], the reported score.
-        confidence: float64 [n], probability of the reported score.
-        probabilities: float32 [n, K], per score point from score_min up.
-        truncated: bool [n], the text was longer than the adapter's limit.
-        latency_ms: float64 [n], the text's share by tokens of its batch's wall time and of the
-            tokenising; copies of one text share one forward, so the sum is the time spent.
-    """
-
-    raw_score: NDArray[np.float64]
-    score: NDArray[np.int32]
-    confidence: NDArray[np.float64]
-    probabilities: NDArray[np.float32]
-    truncated: NDArray[np.bool_]
-    latency_ms: NDArray[np.float64]
+# A batch's widest activations then fit a processor's caches; more tokens were slower.
+TOKEN_BUDGET = 2048
+# Groups of fewer tokens share batches: merging their adapters would take longer than branches.
+BRANCH_TOKENS = 384
+# Batches that wait while every core is busy; each may keep an adapter's merged weights alive.
+BATCHES_AHEAD = 2
+# Freed memory goes back to the system after so many batches.
+BATCHES_PER_TRIM = 64
+# Results that wait for a small group before them, which waits for others to share its batch.
+RESULTS_WAITING = 64
 
 
 class Scorer:
-    """A backbone's weights twice: pristine, and a working copy that carries one adapter.
+    """A frozen backbone and all the machine's cores.
 
-    An adapter is applied by writing W0 + s*B*A from the pristine weights and never taken out
-    again, so the order in which adapters come leaves no trace.
+    Each adapter is merged into new weights beside the pristine ones, or runs as a branch beside
+    them where its texts are few; either way it leaves no trace.
+
+    Args:
+        backbone: from ``models.backbone.load_backbone``; never written to.
+        precision: of the encoder; heads are float32 always. ``auto``: what this machine runs
+            fastest; ``fp32``: for audits.
+        threads: batches that are computed side by side; None: one per core.
+        token_budget: most tokens in a batch.
     """
 
-    def __init__(self, backbone: Backbone, *, token_budget: int = TOKEN_BUDGET):
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        precision: Literal["auto", "bf16", "fp32"] = "auto",
+        threads: int | None = None,
+        token_budget: int = TOKEN_BUDGET,
+    ):
         self.backbone = backbone
+        self.precision = resolved(precision)
+        self.engine = engine_of(self.precision)
+        self.circumstances = f"{circumstances_of(self.precision)} backbone {backbone.sha256}"
+        self.threads = threads or len(os.sched_getaffinity(0))
         self.token_budget = token_budget
-        self._pristine = dict(backbone.model.named_modules())
-        self._working = copy.deepcopy(backbone.model)
-        self._layers = dict(self._working.named_modules())
-        self._edited: frozenset[str] = frozenset()
-        self._adapter: Adapter | None = None
+        self._encoder = Encoder(backbone, self.precision)
+        self._tokenizer = cache(partial(with_limit, backbone.tokenizer))
 
-    def apply(self, adapter: Adapter, *, verify: bool = True) -> None:
-        """Make the working copy this adapter's.
-
-        Args:
-            adapter: from ``models.adapters.load_adapter``.
-            verify: score the adapter's probe texts and compare with what it stored.
+    def score(self, adapter: Adapter, texts: Sequence[str], *, verify: bool = True) -> Scored:
+        """Score one group.
 
         Raises:
-            AdapterError: it is for another backbone, or a probe's raw score is off by more
-                than PROBE_TOLERANCE.
+            AdapterError: see ``score_groups``.
         """
-        if adapter.scoring.backbone_sha256 != self.backbone.sha256:
-            raise AdapterError(
-                f"the adapter is for backbone {adapter.scoring.backbone_sha256[:12]}, "
-                f"not {self.backbone.sha256[:12]}"
-            )
-        self._adapter = None
-        with torch.no_grad():
-            for name in self._edited - adapter.edits.keys():
-                self._weight(self._layers, name).copy_(self._weight(self._pristine, name))
-            for name, edit in adapter.edits.items():
-                pristine = self._weight(self._pristine, name)
-                torch.add(pristine, edit.delta(), out=self._weight(self._layers, name))
-        self._edited = frozenset(adapter.edits)
-        self._adapter = adapter
-        if verify:
-            self._verify(adapter)
+        (result,) = self.score_groups([Group(lambda: adapter, texts, verify)])
+        if isinstance(result, AdapterError):
+            raise result
+        return result
 
-    def score(self, texts: Sequence[str]) -> Scored:
-        """Score texts with the applied adapter.
+    def score_groups(self, groups: Iterable[Group]) -> Iterator[Scored | AdapterError]:
+        """Score groups; small ones share batches with those that come next.
 
-        Raises:
-            RuntimeError: no adapter has been applied.
+        Yields:
+            per group, in their order, its scores or why it has none: its adapter could not be
+            loaded, is for another backbone, edits layers that are not used, or a probe's raw
+            score is off by more than ``models.jobs.PROBE_TOLERANCE``.
         """
-        adapter = self._adapter
-        if adapter is None:
-            raise RuntimeError("apply an adapter before scoring")
+        # One thread prepares while the others compute; each multiplies on one core.
+        with _threads(1) as preparing, _threads(self.threads) as computing:
+            queue = _Queue(self._encoder, computing, self.threads, self.token_budget)
+            try:
+                for group in groups:
+                    queue.add(preparing.submit(self._entry, group).result())
+                    yield from map(self._result, queue.due())
+                yield from map(self._result, queue.rest())
+            finally:
+                computing.shutdown(cancel_futures=True)
+
+    def _entry(self, group: Group) -> "_Entry":
         started = time.perf_counter()
-        limit = min(adapter.scoring.max_tokens, self.backbone.max_tokens)
-        encoded = encode(with_limit(self.backbone.tokenizer, limit), texts)
-        first, inverse = distinct(encoded.token_ids)
-        tokenising_ms = (time.perf_counter() - started) * 1e3
-        logits, forward_ms = self._forward(adapter, encoded, first)
-        columns = read_out(logits[inverse], adapter.scale)
-        latency_ms = (forward_ms / np.maximum(np.bincount(inverse, minlength=len(first)), 1))[
-            inverse
-        ]
-        shares = encoded.lengths / max(int(encoded.lengths.sum()), 1)
-        return Scored(
-            raw_score=columns.raw_score,
-            score=columns.score,
-            confidence=columns.confidence,
-            probabilities=columns.probabilities,
-            truncated=encoded.truncated,
-            latency_ms=latency_ms + tokenising_ms * shares,
-        )
+        try:
+            adapter = group.adapter()
+            if adapter.scoring.backbone_sha256 != self.backbone.sha256:
+                raise AdapterError(
+                    f"the adapter is for backbone {adapter.scoring.backbone_sha256[:12]}, "
+                    f"not {self.backbone.sha256[:12]}"
+                )
+            limit = min(adapter.scoring.max_tokens, self.backbone.max_tokens)
+            job = prepared(group, adapter, self._tokenizer(limit))
+            entry = _Entry(job)
+            if job.tokens < BRANCH_TOKENS and self._encoder.can_branch(adapter):
+                entry.branches = self._encoder.branches(adapter)
+            else:
+                entry.merged = Edits(self._encoder.merged(adapter))
+        except AdapterError as error:
+            return _Entry(error)
+        entry.load_ms = (time.perf_counter() - started) * 1e3 - job.tokenising_ms
+        return entry
 
-    def _forward(
-        self, adapter: Adapter, encoded: Encoded, first: NDArray[np.int64]
-    ) -> tuple[Tensor, NDArray[np.float64]]:
-        """Logits [m, K-1] and milliseconds [m] of the distinct texts."""
-        lengths = encoded.lengths[first]
-        logits = torch.empty(len(first), adapter.scale.n_points - 1)
-        spent_ms = np.empty(len(first), dtype=np.float64)
-        for batch in budget_batches(lengths, self.token_budget):
-            started = time.perf_counter()
-            token_ids = [encoded.token_ids[position] for position in first[batch]]
-            logits[torch.from_numpy(batch)] = self._logits(adapter, token_ids)
-            batch_ms = (time.perf_counter() - started) * 1e3
-            spent_ms[batch] = batch_ms * lengths[batch] / lengths[batch].sum()
-        return logits, spent_ms
+    def _result(self, entry: "_Entry") -> Scored | AdapterError:
+        if isinstance(entry.outcome, AdapterError):
+            return entry.outcome
+        try:
+            return read(entry.outcome, self.precision, entry.load_ms)
+        except AdapterError as error:
+            return error
 
-    def _logits(self, adapter: Adapter, token_ids: Sequence[NDArray[np.int64]]) -> Tensor:
-        with torch.inference_mode():
-            packed = pack(token_ids, position_offset=self.backbone.position_offset)
-            pooled = mean_by_text(hidden_states(self._working, packed), packed)
-            return nn.functional.linear(pooled, adapter.head_weight, adapter.head_bias)
 
-    def _verify(self, adapter: Adapter) -> None:
-        stored = np.array([probe.raw_score for probe in adapter.scoring.probes])
-        found = self.score([probe.text for probe in adapter.scoring.probes]).raw_score
-        worst = float(np.abs(found - stored).max(initial=0.0))
-        if not worst <= PROBE_TOLERANCE:
-            self._adapter = None
-            raise AdapterError(
-                f"the adapter {adapter.sha256[:12]} does not reproduce its probe predictions "
-                f"(off by {worst:.3g}, allowed {PROBE_TOLERANCE:g}): its files were changed, "
-                "or the libraries compute differently; train it again"
+@dataclass
+class _Entry:
+    """A group in the queue: its job with its edits until they are used, or why it has none."""
+
+    outcome: Job | AdapterError
+    merged: Edits | None = None
+    branches: Mapping[str, Branch] | None = None
+    load_ms: float = 0.0
+    batches: list[Future[None]] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        started = self.merged is None and self.branches is None
+        return started and all(batch.done() for batch in self.batches)
+
+
+class _Queue:
+    """Groups in the order they came: some wait to share a batch, some are computed, some done."""
+
+    def __init__(self, encoder: Encoder, pool: ThreadPoolExecutor, threads: int, token_budget: int):
+        self._encoder, self._pool = encoder, pool
+        self._most_running = threads + BATCHES_AHEAD
+        self._token_budget = token_budget
+        self._entries: deque[_Entry] = deque()
+        self._sharing: list[tuple[_Entry, Job]] = []
+        self._running: set[Future[None]] = set()
+        self._submitted = 0
+
+    def add(self, entry: _Entry) -> None:
+        """Take in a group; waits while enough others are under way."""
+        self._entries.append(entry)
+        if isinstance(entry.outcome, AdapterError):
+            return
+        if entry.merged is not None:
+            self._start(entry, entry.outcome, entry.merged)
+        else:
+            self._gather(entry, entry.outcome)
+        while len(self._running) > self._most_running:
+            self._running = wait(self._running, return_when=FIRST_COMPLETED).not_done
+
+    def due(self) -> Iterator[_Entry]:
+        """Take out the groups at the head that are done."""
+        if len(self._entries) > RESULTS_WAITING:
+            self._share()
+        while self._entries and self._entries[0].is_done:
+            yield self._taken()
+
+    def rest(self) -> Iterator[_Entry]:
+        """Take out all that is left."""
+        self._share()
+        while self._entries:
+            yield self._taken()
+
+    def _taken(self) -> _Entry:
+        entry = self._entries.popleft()
+        for batch in entry.batches:
+            batch.result()
+        return entry
+
+    def _start(self, entry: _Entry, job: Job, edits: Edits) -> None:
+        batches = budget_batches if self._encoder.likes_equal_lengths else filled_batches
+        for positions in batches(job.lengths, self._token_budget):
+            self._submit(Batch([Part(job, positions)], edits), [entry])
+        entry.merged = None
+
+    def _gather(self, entry: _Entry, job: Job) -> None:
+        pooling = job.adapter.head.pooling
+        if self._sharing and self._sharing[0][1].adapter.head.pooling != pooling:
+            self._share()
+        self._sharing.append((entry, job))
+        if sum(other.tokens for _, other in self._sharing) >= self._token_budget:
+            self._share()
+
+    def _share(self) -> None:
+        """Compute the small groups that have come together, as one batch."""
+        parts, segments, start = [], [], 0
+        for entry, job in self._sharing:
+            parts.append(Part(job, np.arange(len(job.lengths))))
+            segments.append(Segment(start, start + job.tokens, entry.branches or {}))
+            start += job.tokens
+        if parts:
+            self._submit(
+                Batch(parts, Edits(segments=segments)), [entry for entry, _ in self._sharing]
             )
+        for entry, _ in self._sharing:
+            entry.branches = None
+        self._sharing = []
 
-    @staticmethod
-    def _weight(modules: dict[str, nn.Module], name: str) -> Tensor:
-        weight = modules[name].weight
-        if not isinstance(weight, Tensor):
-            raise AdapterError(f"{name} is no layer with a weight")
-        return weight
+    def _submit(self, batch: Batch, entries: Sequence[_Entry]) -> None:
+        future = self._pool.submit(compute, batch, self._encoder)
+        self._submitted += 1
+        if self._submitted % BATCHES_PER_TRIM == 0:
+            give_back()
+        self._running.add(future)
+        for entry in entries:
+            entry.batches.append(future)
+
+
+def _threads(number: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,))

@@ -1,5 +1,6 @@
 """Tokenise responses: strings in, arrays of token ids and a flag for what was cut off."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,16 +28,15 @@ class Encoded:
 
 
 def with_limit(tokenizer: Tokenizer, max_tokens: int) -> Tokenizer:
-    """A copy of the tokeniser that cuts texts at max_tokens and never pads."""
+    """A copy of the tokeniser that cuts texts at max_tokens."""
     limited = Tokenizer.from_str(tokenizer.to_str())
-    limited.no_padding()
     limited.enable_truncation(max_length=max_tokens)
     return limited
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str]) -> Encoded:
     """Tokenise with a tokeniser made by ``with_limit``; an empty text keeps its special tokens."""
-    encodings = tokenizer.encode_batch(list(texts))
+    encodings = tokenizer.encode_batch_fast(list(texts))
     token_ids = tuple(np.array(encoding.ids, dtype=np.int64) for encoding in encodings)
     truncated = np.array([bool(encoding.overflowing) for encoding in encodings], dtype=np.bool_)
     return Encoded(token_ids, truncated)
@@ -81,4 +81,27 @@ def budget_batches(lengths: NDArray[np.int64], token_budget: int) -> list[NDArra
         tokens += int(lengths[position])
     if len(order):
         batches.append(order[start:])
+    return batches
+
+
+def filled_batches(lengths: NDArray[np.int64], token_budget: int) -> list[NDArray[np.int64]]:
+    """Split texts into batches filled as near to token_budget as their lengths allow.
+
+    The longest text that is left opens a batch, and the longest that still fit fill it (best
+    fit), so all batches but the last have nearly one size. A text longer than the budget makes
+    a batch of its own.
+
+    Returns:
+        int64 arrays of positions; together they hold every text once.
+    """
+    order = np.argsort(lengths, kind="stable").tolist()
+    sizes = [int(lengths[position]) for position in order]
+    batches = []
+    while order:
+        room, batch = token_budget - sizes.pop(), [order.pop()]
+        while order and sizes[0] <= room:
+            place = bisect_right(sizes, room) - 1
+            room -= sizes.pop(place)
+            batch.append(order.pop(place))
+        batches.append(np.array(batch, dtype=np.int64))
     return batches

@@ -2,11 +2,10 @@
 
 import copy
 import hashlib
-import importlib.metadata
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from models.adapters import Adapter, Probe, Scoring, load_adapter, save_adapter
+from models.adapters import Adapter, Scoring, library_versions, load_adapter, save_adapter
 from models.agreement import quadratic_weighted_kappa
 from models.backbone import Backbone
-from models.fitting import Epoch, Examples, Recipe, Trainee, fit, training_dtype
-from models.heads import Scale
-from models.lora import LowRankLinear, add_branches, block_linears, block_of
+from models.bert import supports_model
+from models.bert_training import FrozenBlocks, TrainedBlocks
+from models.fitting import Epoch, Examples, Recipe, Trainee, fit
+from models.heads import Head, Scale
+from models.kernels import DTYPES, fastest_precision
+from models.lora import LowRank, add_branches, block_linears, block_of
+from models.probes import with_probes
 from models.scorer import Scored, Scorer
 from models.text import encode, with_limit
 from models.trunk import split
@@ -35,15 +38,6 @@ __all__ = [
 ]
 
 FEWEST_RESPONSES = 10
-# Written for this project: adapters travel, so no student's text may be among them.
-PROBE_TEXTS = (
-    "The lamp stays dark because one wire has come off the battery.",
-    "i dont know",
-    "Plants take in carbon dioxide and give off oxygen while light falls on their leaves.",
-    "It sinks because it is heavier than the same amount of water, the other one floats.",
-    "7",
-)
-VERSIONED = ("torch", "transformers", "safetensors", "tokenizers", "numpy")
 
 
 class TooFewResponsesError(ValueError):
@@ -152,7 +146,7 @@ def train_adapter(
     """
     started = time.perf_counter()
     _check_enough(training)
-    trainee, branches = _lora_trainee(backbone, recipe, scale)
+    trainee, edits = _lora_trainee(backbone, recipe, scale)
     history = fit(
         trainee,
         _examples(training, backbone),
@@ -170,19 +164,16 @@ def train_adapter(
         max_tokens=backbone.max_tokens,
         training_data_sha256=training_data_sha256,
         recipe=asdict(recipe),
-        versions={name: importlib.metadata.version(name) for name in VERSIONED},
+        versions=library_versions(),
         probes=(),
     )
-    adapter = Adapter(
-        edits={name: branch.edit() for name, branch in branches.items()},
-        head_weight=trainee.head.weight.detach().clone(),
-        head_bias=trainee.head.bias.detach().clone(),
-        scoring=scoring,
+    adapter = Adapter(edits=edits(), head=_head(trainee), scoring=scoring)
+    scorer = Scorer(backbone, precision="fp32", threads=1)
+    adapter = with_probes(
+        adapter, lambda texts: scorer.score(adapter, texts, verify=False).raw_score
     )
-    scorer = Scorer(backbone)
-    sha256 = save_adapter(folder, _with_probes(adapter, scorer))
-    scorer.apply(load_adapter(folder, backbone))
-    scored = scorer.score(validation.texts)
+    sha256 = save_adapter(folder, adapter)
+    scored = scorer.score(load_adapter(folder, backbone), validation.texts)
     return TrainedAdapter(
         folder=folder,
         sha256=sha256,
@@ -202,25 +193,62 @@ def _check_enough(training: TrainingSet) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Halves:
+    """A backbone cut below its lowest trained block.
+
+    Attributes:
+        lower, upper: see ``models.fitting.Trainee``.
+        low_rank: the trained weights of the upper half.
+        edits: copies of them as they stand, by layer.
+    """
+
+    lower: nn.Module | None
+    upper: nn.Module
+    low_rank: list[nn.Parameter]
+    edits: Callable[[], dict[str, LowRank]]
+
+
 def _lora_trainee(
     backbone: Backbone, recipe: Recipe, scale: Scale
-) -> tuple[Trainee, dict[str, LowRankLinear]]:
-    generator = torch.Generator().manual_seed(recipe.seed)
-    model = copy.deepcopy(backbone.model).to(training_dtype())
-    scaling = recipe.alpha / recipe.rank
-    n_blocks = 1 + max(block_of(name) for name in block_linears(model))
+) -> tuple[Trainee, Callable[[], dict[str, LowRank]]]:
+    n_blocks = 1 + max(block_of(name) for name in block_linears(backbone.model))
     first_block = min(int(n_blocks * recipe.frozen_share), n_blocks - 1)
-    branches = add_branches(model, recipe.rank, scaling, generator, first_block)
-    lower, upper = split(model, first_block)
+    cut = _own_halves if supports_model(backbone.model) else _library_halves
+    halves = cut(backbone.model, first_block, recipe)
     head = nn.Linear(backbone.hidden_size, scale.n_points - 1)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    low_rank = [side for branch in branches.values() for side in (branch.a, branch.b)]
     groups = [
-        {"params": low_rank, "lr": recipe.learning_rate},
+        {"params": halves.low_rank, "lr": recipe.learning_rate},
         {"params": list(head.parameters()), "lr": recipe.head_learning_rate},
     ]
-    return Trainee(lower, upper, head, groups, backbone.position_offset), branches
+    trainee = Trainee(halves.lower, halves.upper, head, groups, backbone.position_offset)
+    return trainee, halves.edits
+
+
+def _own_halves(model: nn.Module, first_block: int, recipe: Recipe) -> _Halves:
+    """For the BERT family: our own forward and backward, which leave the model as it is."""
+    precision, generator = fastest_precision(), torch.Generator().manual_seed(recipe.seed)
+    lower, _ = split(model, first_block)
+    upper = TrainedBlocks(
+        model, first_block, recipe.rank, recipe.alpha / recipe.rank, generator, precision
+    )
+    frozen = None if lower is None else FrozenBlocks(lower, precision)
+    return _Halves(frozen, upper, [upper.low_rank], upper.edits)
+
+
+def _library_halves(model: nn.Module, first_block: int, recipe: Recipe) -> _Halves:
+    """For the other families: the library's forward, cast once, with branches in it."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    cast = copy.deepcopy(model).to(DTYPES[fastest_precision()])
+    scaling = recipe.alpha / recipe.rank
+    branches = add_branches(cast, recipe.rank, scaling, generator, first_block)
+    lower, upper = split(cast, first_block)
+    low_rank = [side for branch in branches.values() for side in (branch.a, branch.b)]
+    return _Halves(
+        lower, upper, low_rank, lambda: {name: branch.edit() for name, branch in branches.items()}
+    )
 
 
 def _examples(responses: TrainingSet, backbone: Backbone) -> Examples:
@@ -229,11 +257,6 @@ def _examples(responses: TrainingSet, backbone: Backbone) -> Examples:
     return Examples(encode(tokenizer, responses.texts).token_ids, scores)
 
 
-def _with_probes(adapter: Adapter, scorer: Scorer) -> Adapter:
-    scorer.apply(adapter, verify=False)
-    raw_scores = scorer.score(PROBE_TEXTS).raw_score
-    probes = tuple(
-        Probe(text=text, raw_score=float(raw))
-        for text, raw in zip(PROBE_TEXTS, raw_scores, strict=True)
-    )
-    return replace(adapter, scoring=adapter.scoring.model_copy(update={"probes": probes}))
+def _head(trainee: Trainee) -> Head:
+    weight, bias = (part.detach().clone() for part in (trainee.head.weight, trainee.head.bias))
+    return Head("ordinal", "mean", None, weight, bias)

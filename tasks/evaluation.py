@@ -42,8 +42,8 @@ Floats = NDArray[np.float64]
 class ItemEvaluation:
     """One item's (item and trait's) scores, and their agreement with people.
 
-    What is not defined is NaN: all agreement without rated responses, latency without scored ones.
-    Agreement shares lie between 0 and 1, as do distributions, from score_min to score_max.
+    What is not defined is NaN: all agreement without rated responses, latency where all scores are
+    copied. Agreement shares lie between 0 and 1, as do distributions, from score_min to score_max.
 
     Attributes:
         item_id: the item.
@@ -52,6 +52,7 @@ class ItemEvaluation:
         score_min: lowest score point.
         score_max: highest score point.
         n_scored: responses with a machine score.
+        n_reused: those of them whose score was copied from an earlier run.
         n_coded: responses with a condition code instead.
         n_seen: scored responses that the adapter was trained or validated on.
         n_rated: scored, not seen, and scored by the first human rater as well.
@@ -69,9 +70,9 @@ class ItemEvaluation:
         mean_machine: mean reported score of the same responses.
         qwk_human_human: kappa of the two raters on the n_double responses.
         exact_human_human: their exact agreement.
-        latency_ms_p50: median time per response, in milliseconds.
+        latency_ms_p50: median time per computed score, in milliseconds.
         latency_ms_p95: its 95th percentile.
-        scoring_s: the time of all scored responses together, in seconds.
+        scoring_s: the time of all computed scores together, in seconds.
         confusion: [K][K] rated responses, rows human, columns machine. Human halves count as the
             point above, here and in the distributions only.
         human_distribution: share of rated responses at each score point.
@@ -86,6 +87,7 @@ class ItemEvaluation:
     score_min: int
     score_max: int
     n_scored: int
+    n_reused: int
     n_coded: int
     n_seen: int
     n_rated: int
@@ -145,8 +147,9 @@ class ItemEvaluation:
 
     @property
     def responses_per_s(self) -> float:
-        """Scored responses per second of scoring, on one worker."""
-        return self.n_scored / self.scoring_s if self.scoring_s > 0 else math.nan
+        """Scores computed per second of scoring, on one worker."""
+        computed = self.n_scored - self.n_reused
+        return computed / self.scoring_s if self.scoring_s > 0 else math.nan
 
 
 @dataclass(frozen=True)
@@ -226,12 +229,14 @@ def _evaluate(scale: Scale, rows: RatedScores, samples: int, seed: int) -> ItemE
     low, high = bootstrap_interval(
         human, machine, quadratic_weighted_kappa, samples=samples, seed=seed
     )
+    latency_ms = scored.latency_ms[~scored.reused]
     points = np.arange(scale.score_min, scale.score_max + 1)
     rounded = np.floor(human + 0.5)
     return ItemEvaluation(
         **vars(scale),
         adapter_versions=tuple(int(version) for version in np.unique(scored.adapter_version)),
         n_scored=len(scored),
+        n_reused=int(scored.reused.sum()),
         n_coded=len(rows) - len(scored),
         n_seen=int(scored.seen.sum()),
         n_rated=len(rated),
@@ -249,9 +254,9 @@ def _evaluate(scale: Scale, rows: RatedScores, samples: int, seed: int) -> ItemE
         mean_machine=_mean(machine),
         qwk_human_human=quadratic_weighted_kappa(double.human_score, double.human_score_2),
         exact_human_human=exact_agreement(double.human_score, double.human_score_2),
-        latency_ms_p50=_percentile(scored.latency_ms, 50),
-        latency_ms_p95=_percentile(scored.latency_ms, 95),
-        scoring_s=float(scored.latency_ms.sum()) / 1000,
+        latency_ms_p50=_percentile(latency_ms, 50),
+        latency_ms_p95=_percentile(latency_ms, 95),
+        scoring_s=float(latency_ms.sum()) / 1000,
         confusion=tuple(map(tuple, confusion_matrix(rounded, machine, points).tolist())),
         human_distribution=_shares(rounded, points),
         machine_distribution=_shares(scored.score, points),

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +21,11 @@ import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models.adapters import AdapterError, adapter_sha256, load_adapter
-from models.backbone import load_backbone
-from models.scorer import Scored, Scorer
+from models.adapters import Adapter, AdapterError, load_adapter
+from models.backbone import Backbone, load_backbone
+from models.kernels import Precision
+from models.scorer import Group, Scored, Scorer
+from tasks import probes
 from tasks.planning import Plan, Shard, Unit, part_path
 from tasks.progress import silent
 from warehouse import db, parts, schema
@@ -62,6 +64,7 @@ def score_shard(
     adapters: Path,
     backbone: str,
     max_tokens: int,
+    precision: Precision,
     advance: Callable[[int], None] = silent,
 ) -> ShardResult:
     """Score one shard: each adapter applied once, one part written beside the plan.
@@ -77,19 +80,24 @@ def score_shard(
         return ShardResult(shard.name, shard.rows, 0, {}, 0.0, ())
     rows = pq.read_table(plan, filters=[("shard", "=", shard.name)])
     texts = find_texts(responses, rows)
-    scorer = _scorer(backbone, max_tokens)
-    tables, failures, load_ms = [], [], {}
+    scorer = _scorer(backbone, max_tokens, precision)
+    work, failures = [], []
     for unit in shard.units:
         ids = _rows_of(rows, unit)["response_id"].to_pylist()
         try:
-            chosen = require_texts(texts, ids, responses)
-            load_ms[f"{unit.item_id} {unit.trait}"] = _apply(scorer, adapters, unit)
-        except (AdapterError, MissingResponsesError) as error:
-            failures.append(UnitFailure(unit.item_id, unit.trait, str(error)))
-            logger.error("item %s (%s) is held: %s", unit.item_id, unit.trait, error)
+            work.append(_work(unit, ids, require_texts(texts, ids, responses), adapters, scorer))
+        except MissingResponsesError as error:
+            failures.append(_held(unit, error))
+            advance(len(ids))
+    tables, load_ms = [], {}
+    results = scorer.score_groups(group for _, _, group in work)
+    for (unit, ids, _), result in zip(work, results, strict=True):
+        if isinstance(result, AdapterError):
+            failures.append(_held(unit, result))
         else:
-            scored = scorer.score(chosen)
-            tables.append(_part_table(ids, unit, scored, scorer.backbone.sha256))
+            probes.note_reproduced(adapters, unit.adapter_sha256, scorer)
+            load_ms[f"{unit.item_id} {unit.trait}"] = result.load_ms
+            tables.append(_part_table(ids, unit, result, scorer.backbone.sha256, shard.engine))
         advance(len(ids))
     table = pa.concat_tables(tables) if tables else schema.PARTS.empty_table()
     table = table.replace_schema_metadata({"shard": shard.name})
@@ -123,33 +131,43 @@ def commit_scores(
 
 
 @lru_cache(maxsize=1)
-def _scorer(backbone: str, max_tokens: int) -> Scorer:
+def _scorer(backbone: str, max_tokens: int, precision: Precision) -> Scorer:
     """The backbone, loaded once per process."""
-    return Scorer(load_backbone(backbone, max_tokens=max_tokens))
+    return Scorer(load_backbone(backbone, max_tokens=max_tokens), precision=precision)
 
 
-def _apply(scorer: Scorer, adapters: Path, unit: Unit) -> float:
-    """Put an adapter on the backbone; returns the milliseconds that took."""
-    began = time.perf_counter()
+def _work(
+    unit: Unit, ids: list[str], texts: list[str], adapters: Path, scorer: Scorer
+) -> tuple[Unit, list[str], Group]:
+    group = Group(
+        adapter=partial(_adapter, adapters, unit, scorer.backbone),
+        texts=texts,
+        verify=not probes.was_reproduced(adapters, unit.adapter_sha256, scorer),
+    )
+    return unit, ids, group
+
+
+def _held(unit: Unit, error: Exception) -> UnitFailure:
+    logger.error("item %s (%s) is held: %s", unit.item_id, unit.trait, error)
+    return UnitFailure(unit.item_id, unit.trait, str(error))
+
+
+def _adapter(adapters: Path, unit: Unit, backbone: Backbone) -> Adapter:
+    """The registered adapter of an item, in memory."""
     folder = adapters / unit.adapter_sha256
-    found = adapter_sha256(folder)
-    if found != unit.adapter_sha256:
-        raise AdapterError(
-            f"{folder} has sha256 {found[:12]}, {unit.adapter_sha256[:12]} was registered: "
-            "remove the folder, and it is fetched from the registry again"
-        )
-    adapter = load_adapter(folder, scorer.backbone)
+    adapter = load_adapter(folder, backbone, expected_sha256=unit.adapter_sha256)
     scale = adapter.scale
     if (scale.score_min, scale.score_max) != (unit.score_min, unit.score_max):
         raise AdapterError(
             f"it scores {scale.score_min} to {scale.score_max}, the item's scale is "
             f"{unit.score_min} to {unit.score_max}: train the item again"
         )
-    scorer.apply(adapter)
-    return (time.perf_counter() - began) * 1000
+    return adapter
 
 
-def _part_table(ids: list[str], unit: Unit, scored: Scored, backbone_sha256: str) -> pa.Table:
+def _part_table(
+    ids: list[str], unit: Unit, scored: Scored, backbone_sha256: str, engine: str
+) -> pa.Table:
     n = len(ids)
     points = scored.probabilities.shape[1]
     columns = [
@@ -167,6 +185,7 @@ def _part_table(ids: list[str], unit: Unit, scored: Scored, backbone_sha256: str
         pa.repeat(pa.scalar(unit.adapter_version, pa.int32()), n),
         pa.repeat(unit.adapter_sha256, n),
         pa.repeat(backbone_sha256, n),
+        pa.repeat(engine, n),
         pa.array(scored.latency_ms, pa.float64()),
     ]
     return pa.Table.from_arrays(columns, schema=schema.PARTS)

@@ -1,13 +1,14 @@
 """Plan what must be scored: every response that waits, grouped by item, packed into shards.
 
-A shard is named by a hash of its responses and adapters, so a plan made again after a crash finds
-the parts that were finished.
+A score that an earlier run has computed for the same text is copied from the ledger when the run
+commits; only the other rows go into shards. A shard is named by a hash of its responses and of what
+scores them, so a plan made again after a crash finds the parts that were finished.
 """
 
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 
@@ -59,11 +60,12 @@ class Unit:
 
 @dataclass(frozen=True)
 class Shard:
-    """A unit of scoring work; ``name`` is a hash of its rows and adapters."""
+    """A unit of scoring work; ``name`` is a hash of its rows, adapters, backbone and engine."""
 
     name: str
     rows: int
     units: tuple[Unit, ...]
+    engine: str  # what the ledger says its scores were computed with
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,13 @@ class Plan:
 
     path: Path
     responses: int
+    reused: int  # scores that are copied from the ledger
+    adapters: frozenset[str]  # hashes of all whose scores the run brings, copied ones included
     shards: tuple[Shard, ...]
 
     @property
     def rows(self) -> int:
-        """Scores to be made: responses times traits."""
+        """Scores to be computed: responses times traits, less what is copied."""
         return sum(shard.rows for shard in self.shards)
 
 
@@ -95,27 +99,55 @@ def plan_scoring(
     run_id: str,
     adapters: Sequence[RegisteredAdapter],
     selection: Selection,
+    *,
+    backbone_sha256: str,
+    engine: str,
 ) -> Plan:
     """List what a run has to score, grouped by item and packed into shards, and write it down.
 
-    The plan depends on the warehouse, the adapters and the selection alone.
+    The plan depends on the warehouse and the arguments alone.
+
+    Args:
+        warehouse: the DuckDB file.
+        folder: where plans and parts lie; those of dead runs are removed unless they are of use.
+        run_id: the run, already begun.
+        adapters: the adapter of each (item, trait).
+        selection: which responses.
+        backbone_sha256: of the backbone's weights.
+        engine: what decides a score beside text, adapter and backbone. A score that was computed
+            with another one is not reused.
+
+    Raises:
+        ValueError: two adapters for one item and trait.
     """
     names = Counter((adapter.item_id, adapter.trait) for adapter in adapters)
     if any(count > 1 for count in names.values()):
         raise ValueError("two adapters for one item and trait: each response would be scored twice")
     with db.connect(warehouse) as connection:
         connection.register("adapters", _adapter_table(adapters))
-        rows = db.table(
-            connection,
-            "plan_responses",
-            {**selection.bound(), "run_id": run_id, "rescore": selection.rescore},
-        )
-    shards, shard_names = _shards(rows)
-    rows = rows.append_column("shard", pa.array(shard_names, pa.string()))
+        bound = {
+            **selection.bound(),
+            "run_id": run_id,
+            "rescore": selection.rescore,
+            "engine": engine,
+        }
+        connection.register("planned", db.table(connection, "plan_responses", bound))
+        computed_with = {"backbone_sha256": backbone_sha256, "engine": engine}
+        rows = db.table(connection, "plan_reused", computed_with)
+    scorable = pc.and_(pc.invert(rows["blank"]), pc.is_valid(rows["adapter_sha256"]))
+    copied = pc.is_valid(rows["reused_from"])
+    computed = pc.and_not(scorable, copied)
+    shards, names_of_rows = _shards(rows.filter(computed), backbone_sha256, engine)
     path = folder / f"{run_id}.plan.parquet"
     _clear(folder, keep={part_path(path, shard) for shard in shards})
-    parts.write(path, rows)
-    return Plan(path, len(pc.unique(rows["response_id"])), shards)
+    parts.write(path, rows.append_column("shard", _spread(names_of_rows, computed)))
+    return Plan(
+        path,
+        responses=len(pc.unique(rows["response_id"])),
+        reused=pc.sum(copied).as_py() or 0,
+        adapters=frozenset(pc.unique(rows.filter(scorable)["adapter_sha256"]).to_pylist()),
+        shards=shards,
+    )
 
 
 def part_path(plan: Path, shard: Shard) -> Path:
@@ -130,66 +162,61 @@ def _clear(folder: Path, keep: set[Path]) -> None:
             path.unlink()
 
 
-def _shards(rows: pa.Table) -> tuple[tuple[Shard, ...], list[str]]:
-    """Cut the sorted rows into shards; returns them and each row's shard name ("" for none)."""
-    names = [""] * len(rows)
+def _shards(
+    rows: pa.Table, backbone_sha256: str, engine: str
+) -> tuple[tuple[Shard, ...], list[str]]:
+    """Cut the sorted rows that are to be computed into shards; returns them and a name per row."""
     shards: list[Shard] = []
-    pending: list[tuple[Unit, int, int]] = []
+    names: list[str] = []
+    pending: list[tuple[Unit, pa.Table]] = []
 
     def close() -> None:
         if pending:
-            shard = _shard(rows, pending)
-            for _, start, stop in pending:
-                names[start:stop] = [
-                    shard.name if use else "" for use in usable[start:stop].tolist()
-                ]
+            shard = _shard(pending, backbone_sha256, engine)
+            names.extend([shard.name] * shard.rows)
             shards.append(shard)
             pending.clear()
 
-    usable = np.asarray(
-        pc.and_(pc.invert(rows["blank"]), pc.is_valid(rows["adapter_sha256"])), dtype=bool
-    )
     size = 0
-    for unit, start, stop in _units(rows, usable):
-        if size and size + stop - start > SHARD_ROWS:
+    for unit, piece in _units(rows):
+        if size and size + len(piece) > SHARD_ROWS:
             close()
             size = 0
-        pending.append((unit, start, stop))
-        size += stop - start
+        pending.append((unit, piece))
+        size += len(piece)
     close()
     return tuple(shards), names
 
 
-def _units(rows: pa.Table, usable: np.ndarray) -> list[tuple[Unit, int, int]]:
-    """Runs of rows with the same item and trait that have something to score."""
+def _units(rows: pa.Table) -> list[tuple[Unit, pa.Table]]:
+    """The rows of each item and trait, in pieces that fit a shard."""
     items, traits = rows["item_id"].to_pylist(), rows["trait"].to_pylist()
-    versions, hashes = rows["adapter_version"].to_pylist(), rows["adapter_sha256"].to_pylist()
     units = []
     for start, stop in spans(items, traits):
-        if not usable[start:stop].any():
-            continue
-        scale = rows["score_min"][start].as_py(), rows["score_max"][start].as_py()
-        unit = Unit(items[start], traits[start], *scale, versions[start], hashes[start])
+        first = rows.slice(start, 1).select([field.name for field in fields(Unit)])
+        unit = Unit(**first.to_pylist()[0])
         step = stop - start if stop - start <= SPLIT_ROWS else SHARD_ROWS
         units += [
-            (unit, cut, min(cut + step, stop))
-            for cut in range(start, stop, step)
-            if usable[cut : cut + step].any()
+            (unit, rows.slice(cut, min(step, stop - cut))) for cut in range(start, stop, step)
         ]
     return units
 
 
-def _shard(rows: pa.Table, pending: Sequence[tuple[Unit, int, int]]) -> Shard:
-    digest = hashlib.sha256()
-    count = 0
-    for unit, start, stop in pending:
-        piece = rows.slice(start, stop - start)
-        piece = piece.filter(~pc.field("blank"))
-        count += len(piece)
+def _shard(pending: Sequence[tuple[Unit, pa.Table]], backbone_sha256: str, engine: str) -> Shard:
+    digest = hashlib.sha256(f"{backbone_sha256}\x1f{engine}\x1e".encode())
+    for unit, piece in pending:
         digest.update(f"{unit.trait}\x1f{unit.adapter_sha256}\x1e".encode())
         for column in ("response_id", "text_sha256"):
             digest.update("\x1f".join(piece[column].to_pylist()).encode("utf-8") + b"\x1e")
-    return Shard(digest.hexdigest()[:16], count, tuple(unit for unit, _, _ in pending))
+    count = sum(len(piece) for _, piece in pending)
+    return Shard(digest.hexdigest()[:16], count, tuple(unit for unit, _ in pending), engine)
+
+
+def _spread(names: Sequence[str], chosen: pa.ChunkedArray) -> pa.Array:
+    """The names at the chosen rows, in their order; "" at all others."""
+    spread = np.full(len(chosen), "", dtype=object)
+    spread[np.asarray(chosen, dtype=bool)] = names
+    return pa.array(spread, pa.string())
 
 
 def _adapter_table(adapters: Sequence[RegisteredAdapter]) -> pa.Table:

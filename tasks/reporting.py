@@ -123,7 +123,7 @@ def _outcomes(run: Run) -> dict[str, list[tuple[str, int, str]]]:
             ("rated", run.rated, "a human score for a known response"),
         ],
         "planned": [
-            ("scored", run.scored, "a score for every trait"),
+            ("scored", run.scored, f"a score for every trait{_of_them_reused(run)}"),
             ("coded", run.coded, "a condition code instead of a score"),
             ("routed", run.routed, "left to people: the item has no adapter"),
             ("failed", run.failed, "scoring failed; planned again next run"),
@@ -131,10 +131,15 @@ def _outcomes(run: Run) -> dict[str, list[tuple[str, int, str]]]:
     }
 
 
+def _of_them_reused(run: Run) -> str:
+    return f"; {run.reused:,} of them reused" if run.reused else ""
+
+
 def _totals(evaluations: Sequence[ItemEvaluation]) -> dict[str, int]:
     return {
         "seen": sum(item.n_seen for item in evaluations),
         "double": sum(item.n_double for item in evaluations),
+        "reused": sum(item.n_reused for item in evaluations),
         "truncated": sum(item.n_truncated for item in evaluations),
         "near_boundary": sum(item.near_boundary for item in evaluations),
     }

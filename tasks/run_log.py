@@ -17,12 +17,12 @@ from tasks.tracking import Tracking
 from warehouse.reports import Run
 
 COUNTS = (
-    "received", "accepted", "waiting", "scored", "coded", "routed", "failed", "rejected",
+    "received", "accepted", "waiting", "scored", "reused", "coded", "routed", "failed", "rejected",
     "duplicate", "rated",
 )  # fmt: skip
 TABLE_COLUMNS = (
-    "item_id", "trait", "adapter_version", "n_scored", "n_coded", "n_rated", "qwk", "qwk_low",
-    "qwk_high", "exact", "adjacent", "smd", "r", "rmse", "mean_human", "mean_machine",
+    "item_id", "trait", "adapter_version", "n_scored", "n_reused", "n_coded", "n_rated", "qwk",
+    "qwk_low", "qwk_high", "exact", "adjacent", "smd", "r", "rmse", "mean_human", "mean_machine",
     "qwk_human_human", "n_double", "latency_ms_p50", "latency_ms_p95",
 )  # fmt: skip
 
@@ -117,6 +117,7 @@ def _log_item(
         },
         metrics={
             "n/scored": item.n_scored,
+            "n/reused": item.n_reused,
             "n/coded": item.n_coded,
             "n/rated": item.n_rated,
             "n/seen": item.n_seen,

@@ -45,12 +45,13 @@ def summary_table(evaluations: Sequence[ItemEvaluation], run: Run) -> Group:
 
 def counts_sentences(run: Run) -> tuple[str, str, str]:
     """What came in, what became of it, and whether that is all of it."""
+    reused = f" ({run.reused:,} of them reused)" if run.reused else ""
     came = (
         f"{run.received:,} received = {run.accepted:,} accepted + {run.rejected:,} rejected "
         f"+ {run.duplicate:,} duplicate + {run.rated:,} rated"
     )
     went = (
-        f"{run.accepted:,} accepted + {run.waiting:,} waiting = {run.scored:,} scored "
+        f"{run.accepted:,} accepted + {run.waiting:,} waiting = {run.scored:,} scored{reused} "
         f"+ {run.coded:,} coded + {run.routed:,} routed + {run.failed:,} failed"
     )
     verdict = "the counts reconcile" if run.reconciled else "THE COUNTS DO NOT RECONCILE"

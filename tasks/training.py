@@ -250,17 +250,16 @@ def _compare(
     nan = float("nan")
     if job.champion_flaw:
         return Comparison(0, nan, nan, nan, job.champion_flaw)
-    scorer = Scorer(backbone)
-    try:
-        scorer.apply(load_adapter(job.champion, backbone))
-    except AdapterError as error:
-        return Comparison(0, nan, nan, nan, str(error))
     unseen = held_out & np.array([row not in job.champion_saw for row in job.response_ids])
     rows = _part(job, unseen)
     human = rows.human_scores
+    try:
+        scorer = Scorer(backbone, precision="fp32", threads=1)
+        champion = scorer.score(load_adapter(job.champion, backbone), rows.texts).score
+    except AdapterError as error:
+        return Comparison(0, nan, nan, nan, str(error))
     if len(human) < FEWEST_COMMON_ROWS:
         return Comparison(len(human), nan, nan, nan)
-    champion = scorer.score(rows.texts).score
     challenger = adapter.validation.score[unseen[held_out]]
     return Comparison(
         n=len(human),

@@ -1,6 +1,7 @@
 """The flows, run as Prefect runs them, on a small bank with a small backbone."""
 
 import csv
+import hashlib
 import random
 import shutil
 import traceback
@@ -9,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file, save_file
 
@@ -54,7 +56,10 @@ def write_export(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def rows_of(item_id: str, trait: str, low: int, prefix: str, n: int) -> list[dict[str, Any]]:
+def rows_of(
+    item_id: str, trait: str, low: int, prefix: str, n: int, first: int = 0
+) -> list[dict[str, Any]]:
+    """Rows numbered from ``first``; the number decides the text, whatever the prefix."""
     return [
         {
             "response_id": f"{prefix}{item_id}{number:03}",
@@ -65,7 +70,7 @@ def rows_of(item_id: str, trait: str, low: int, prefix: str, n: int) -> list[dic
             "submitted_at": "2026-03-12T10:00:00Z",
             "human_score": low + number % 3,
         }
-        for number in range(n)
+        for number in range(first, first + n)
     ]
 
 
@@ -218,6 +223,63 @@ def test_a_killed_night_ends_as_an_undisturbed_one(
         assert getattr(resumed, count) == getattr(expected, count)
 
 
+def test_a_text_is_known_by_the_hash_of_what_the_model_gets(trained: Path) -> None:
+    tables = [pq.read_table(path) for path in parquet_files(trained)]
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert len(rows) == 36 + 36
+    hashes = {hashlib.sha256(row["text"].encode()).hexdigest(): row["text_sha256"] for row in rows}
+    assert [text for text, kept in hashes.items() if text != kept] == []
+
+
+def ledger(home: Path, run_id: str) -> list[tuple[Any, ...]]:
+    """Every score of a run and where it comes from; response ids without their prefix."""
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        return connection.execute(
+            "SELECT reused_from, response_id[2:] AS number, trait, raw_score, score, confidence, "
+            "probabilities, truncated, engine FROM scores "
+            "WHERE run_id = ? AND status = 'scored' ORDER BY number, trait",
+            [run_id],
+        ).fetchall()
+
+
+def test_a_night_of_known_texts_computes_nothing(home: Path) -> None:
+    from flows.nightly import nightly
+    from flows.scoring import tracking_of
+
+    first = nightly(administration_date=NIGHT, home=home).report.run
+    assert (first.scored, first.reused) == (18, 0)
+    rows = [*rows_of("007", "overall", 0, "z", 12), *rows_of("essay/1", "ideas", 1, "z", 6)]
+    write_export(home / "inbox" / "2026-spring" / "known.csv", rows)
+    shutil.rmtree(home / "adapters")
+    result = nightly(administration_date=NIGHT, home=home)
+    run = result.report.run
+    assert (run.status, run.scored, run.reused, run.reconciled) == ("done", 18, 18, True)
+    assert (run.adapters_loaded, run.responses_per_s) == (0, None)
+    assert not list(home.glob("adapters/*"))  # none was fetched
+    assert "18 of them reused" in result.html.read_text("utf-8")
+    of_first, of_second = ledger(home, first.run_id), ledger(home, run.run_id)
+    assert [row[1:] for row in of_second] == [row[1:] for row in of_first]  # bit for bit
+    assert [{row[0] for row in rows} for rows in (of_first, of_second)] == [{None}, {first.run_id}]
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        mlflow_run_id = reports.run(connection, run.run_id).mlflow_run_id
+    assert mlflow_run_id is not None
+    logged = tracking_of(load_settings(home)).client().get_run(mlflow_run_id).data.metrics
+    assert (logged["n/scored"], logged["n/reused"]) == (18, 18)
+
+
+def test_a_known_text_is_computed_again_where_it_would_be_cut_elsewhere(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.nightly import nightly
+
+    nightly(administration_date=NIGHT, home=home)
+    known = home / "inbox" / "2026-spring" / "known.csv"
+    write_export(known, rows_of("007", "overall", 0, "z", 12))
+    monkeypatch.setenv("GRADELINE_MAX_TOKENS", "66")
+    run = nightly(administration_date=NIGHT, home=home).report.run
+    assert (run.status, run.scored, run.reused, run.adapters_loaded) == ("done", 12, 0, 1)
+
+
 def test_a_damaged_adapter_holds_its_item_only(home: Path) -> None:
     from flows.nightly import nightly
     from flows.scoring import tracking_of
@@ -324,12 +386,11 @@ def test_a_missing_parquet_file_holds_its_responses_only(home: Path) -> None:
 
     first = nightly(administration_date=NIGHT, home=home).report.run
     assert first.status == "done"
-    write_export(home / "inbox" / "2026-spring" / "a.csv", rows_of("007", "overall", 0, "lost", 4))
-    write_export(
-        home / "inbox" / "2026-spring" / "b.csv", rows_of("essay/1", "ideas", 1, "kept", 3)
-    )
+    inbox = home / "inbox" / "2026-spring"
+    write_export(inbox / "a.csv", rows_of("007", "overall", 0, "lost", 4, first=50))
+    write_export(inbox / "b.csv", rows_of("essay/1", "ideas", 1, "kept", 3, first=50))
     ingest_only(home)
-    (lost,) = [path for path in parquet_files(home) if b"lost007000" in path.read_bytes()]
+    (lost,) = [path for path in parquet_files(home) if b"lost007050" in path.read_bytes()]
     lost.rename(home / "elsewhere.parquet")
     run = nightly(administration_date=NIGHT, home=home).report.run
     assert (run.status, run.scored, run.failed) == ("held", 3, 4)

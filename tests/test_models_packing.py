@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from conftest import save_tiny_encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModel
@@ -48,15 +47,6 @@ def test_packed_forward_equals_the_library_forward(
     assert len(packed_states) == len(expected) + packed.filler
 
 
-def test_roberta_positions_start_after_the_padding_id(tmp_path):
-    folder = save_tiny_encoder(tmp_path / "tiny-roberta", family="roberta")
-    backbone = load_backbone(str(folder))
-    assert backbone.position_offset == 1
-    texts = random_texts([3, 7, 7, 20])
-    states, _ = packed_forward(backbone, texts)
-    assert (states - plain_forward(folder, texts)).abs().max() < 1e-5
-
-
 def test_empty_and_too_long_texts(tiny_backbone_folder, tiny_backbone):
     encoded = encode(with_limit(tiny_backbone.tokenizer, 64), ["", "bulb " * 300, "a wire"])
     states, _ = packed_forward(tiny_backbone, encoded.token_ids)
@@ -98,3 +88,17 @@ def test_a_cut_encoder_gives_what_the_whole_gives(tiny_backbone):
         whole = hidden_states(tiny_backbone.model, packed)
         assert torch.equal(hidden_states(upper, packed, hidden_states(lower, packed)), whole)
         assert torch.equal(hidden_states(tiny_backbone.model, packed), whole)
+
+
+def test_starts_point_at_the_first_token_of_each_text():
+    texts = random_texts([3, 1, 5])
+    packed = pack(texts, round_to=64)
+    first = packed.input_ids[0, packed.starts]
+    last = packed.input_ids[0, packed.starts + packed.lengths - 1]
+    assert first.tolist() == [ids[0] for ids in texts]
+    assert last.tolist() == [ids[-1] for ids in texts]
+
+
+def test_a_text_without_tokens_is_refused():
+    with pytest.raises(ValueError, match="text 1 of 3 has no token"):
+        pack(random_texts([3, 0, 5]))

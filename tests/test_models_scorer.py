@@ -1,3 +1,6 @@
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,7 +8,7 @@ from hypothesis import strategies as st
 from test_models_adapters import make_adapter
 
 from models.adapters import AdapterError
-from models.scorer import Scorer
+from models.scorer import BRANCH_TOKENS, Group, Scorer
 
 TEXTS = [
     "the bulb is in a closed path with the battery",
@@ -16,17 +19,29 @@ TEXTS = [
     "warm air moves more than cold air does",
     "no",
 ]
+# More than the tokens up to which groups share batches.
+MANY = [f"{text} {number}" for number in range(30) for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def adapter(tiny_backbone):
+    return make_adapter(tiny_backbone)
 
 
 @pytest.fixture(scope="module")
 def scorer(tiny_backbone):
-    scorer = Scorer(tiny_backbone)
-    scorer.apply(make_adapter(tiny_backbone))
-    return scorer
+    return Scorer(tiny_backbone, precision="fp32", threads=2)
 
 
-def test_columns_agree_with_each_other(scorer):
-    scored = scorer.score(TEXTS)
+def sha256_of(model):
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_columns_agree_with_each_other(scorer, adapter):
+    scored = scorer.score(adapter, TEXTS)
     points = np.arange(1, 4)
     assert scored.probabilities.shape == (len(TEXTS), 3)
     np.testing.assert_allclose(scored.probabilities.sum(axis=1), 1, atol=1e-6)
@@ -36,62 +51,116 @@ def test_columns_agree_with_each_other(scorer):
     np.testing.assert_allclose(scored.confidence, reported, atol=1e-6)
     assert scored.truncated.tolist() == [False] * 4 + [True] + [False] * 2
     assert np.ptp(scored.raw_score) > 0.05
+    assert scored.tokens[1] == 2  # an empty text is its special tokens
+    assert scored.tokens[4] == 64  # cut at the backbone's limit
 
 
 @settings(max_examples=10, deadline=None)
 @given(order=st.permutations(range(len(TEXTS))), budget=st.integers(1, 200))
-def test_a_score_does_not_depend_on_its_batch(scorer, order, budget):
-    scorer.token_budget = 8192
-    expected = scorer.score(TEXTS).raw_score[list(order)]
-    scorer.token_budget = budget
-    found = scorer.score([TEXTS[i] for i in order]).raw_score
+def test_a_score_does_not_depend_on_its_batch(tiny_backbone, scorer, adapter, order, budget):
+    expected = scorer.score(adapter, TEXTS).raw_score[list(order)]
+    small = Scorer(tiny_backbone, precision="fp32", threads=1, token_budget=budget)
+    found = small.score(adapter, [TEXTS[i] for i in order]).raw_score
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_copies_share_one_forward_and_its_time(scorer):
-    scored = scorer.score(["a warm bulb", *["no"] * 50])
+def test_groups_come_back_in_order_however_they_were_computed(tiny_backbone, scorer):
+    adapters = [make_adapter(tiny_backbone, seed=seed, points=2 + seed % 4) for seed in range(9)]
+    sizes = [3, len(MANY), 1, 5, 0, 40, 2, len(MANY), 4]
+    groups = [
+        Group(lambda adapter=adapter: adapter, MANY[:size])
+        for adapter, size in zip(adapters, sizes, strict=True)
+    ]
+    found = list(scorer.score_groups(groups))
+    for adapter, size, scored in zip(adapters, sizes, found, strict=True):
+        alone = scorer.score(adapter, MANY[:size])
+        np.testing.assert_allclose(scored.raw_score, alone.raw_score, atol=1e-5)
+        assert scored.score.tolist() == alone.score.tolist()
+        assert scored.probabilities.shape == (size, adapter.scale.n_points)
+
+
+def test_merged_and_branched_adapters_score_alike(scorer, adapter):
+    few = scorer.score(adapter, TEXTS)
+    many = scorer.score(adapter, [*TEXTS, *MANY])
+    assert few.tokens.sum() < BRANCH_TOKENS < many.tokens.sum()
+    np.testing.assert_allclose(many.raw_score[: len(TEXTS)], few.raw_score, atol=1e-5)
+
+
+def test_a_thousand_swaps_leave_no_trace(tiny_backbone):
+    adapters = [make_adapter(tiny_backbone, seed=seed, rank=2) for seed in range(4)]
+    adapters[3] = replace(adapters[3], edits=dict(sorted(adapters[3].edits.items())[:1]))
+    groups = [
+        Group(lambda adapter=adapter: adapter, MANY[:60], verify=False) for adapter in adapters
+    ]
+    before = sha256_of(tiny_backbone.model)
+    scorer = Scorer(tiny_backbone, precision="fp32", threads=2)
+    found = list(scorer.score_groups(groups * 250))
+    for number, scored in enumerate(found):
+        assert np.array_equal(scored.raw_score, found[number % 4].raw_score)
+    assert not np.array_equal(found[0].raw_score, found[1].raw_score)
+    assert sha256_of(tiny_backbone.model) == before
+
+
+def test_a_broken_adapter_fails_its_own_group_only(scorer, adapter):
+    def missing():
+        raise AdapterError("gone")
+
+    liar = adapter.scoring.model_copy(
+        update={"probes": (adapter.scoring.probes[0].model_copy(update={"raw_score": 2.9}),)}
+    )
+    groups = [
+        Group(lambda: adapter, TEXTS),
+        Group(missing, TEXTS),
+        Group(lambda: replace(adapter, scoring=liar), TEXTS),
+        Group(lambda: adapter, MANY),
+    ]
+    first, second, third, fourth = scorer.score_groups(groups)
+    assert len(first.score) == len(TEXTS)
+    assert str(second) == "gone"
+    assert "does not reproduce its probe predictions" in str(third)
+    assert len(fourth.score) == len(MANY)
+
+
+def test_probes_are_not_among_the_scores(scorer, adapter):
+    with_probes = scorer.score(adapter, MANY)
+    without = scorer.score(adapter, MANY, verify=False)
+    assert len(with_probes.raw_score) == len(without.raw_score) == len(MANY)
+    np.testing.assert_allclose(with_probes.raw_score, without.raw_score, atol=1e-5)
+
+
+def test_weights_that_are_no_numbers_are_never_a_score(scorer, adapter):
+    name, edit = next(iter(adapter.edits.items()))
+    broken = replace(adapter, edits={**adapter.edits, name: replace(edit, scaling=float("nan"))})
+    with pytest.raises(AdapterError, match="no numbers"):
+        scorer.score(broken, TEXTS, verify=False)
+
+
+def test_bf16_scores_are_close_to_fp32(tiny_backbone, scorer, adapter):
+    exact = scorer.score(adapter, MANY)
+    rounded = Scorer(tiny_backbone, precision="bf16").score(adapter, MANY)
+    assert np.abs(exact.raw_score - rounded.raw_score).max() < 0.1
+    assert not np.array_equal(exact.raw_score, rounded.raw_score)
+
+
+def test_copies_share_one_forward_and_its_time(scorer, adapter):
+    scored = scorer.score(adapter, ["a warm bulb", *["no"] * 50])
     assert len(np.unique(scored.raw_score[1:])) == 1
     assert scored.latency_ms[0] > scored.latency_ms[1] > 0
 
 
-def test_latencies_add_up_to_the_time_taken(scorer):
-    import time
-
-    started = time.perf_counter()
-    scored = scorer.score(TEXTS * 20)
-    taken_ms = (time.perf_counter() - started) * 1e3
-    assert 0.3 * taken_ms < scored.latency_ms.sum() <= taken_ms
-
-
-def test_adapters_leave_no_trace_on_each_other(tiny_backbone):
-    first, second = make_adapter(tiny_backbone, seed=1), make_adapter(tiny_backbone, seed=2)
-    one_layer = {name: second.edits[name] for name in sorted(second.edits)[:1]}
-    second = type(second)(one_layer, second.head_weight, second.head_bias, second.scoring)
-    scorer = Scorer(tiny_backbone)
-    scorer.apply(first)
-    before = scorer.score(TEXTS).raw_score
-    scorer.apply(second, verify=False)
-    between = scorer.score(TEXTS).raw_score
-    scorer.apply(first)
-    assert np.array_equal(scorer.score(TEXTS).raw_score, before)
-    fresh = Scorer(tiny_backbone)
-    fresh.apply(second, verify=False)
-    assert np.array_equal(fresh.score(TEXTS).raw_score, between)
-
-
-def test_no_texts_no_rows(scorer):
-    scored = scorer.score([])
+def test_no_texts_no_rows(scorer, adapter):
+    scored = scorer.score(adapter, [])
     assert scored.raw_score.shape == (0,)
     assert scored.probabilities.shape == (0, 3)
 
 
-def test_scoring_needs_an_adapter_of_this_backbone(tiny_backbone):
-    scorer = Scorer(tiny_backbone)
-    with pytest.raises(RuntimeError, match="apply an adapter"):
-        scorer.score(["no"])
-    stranger = make_adapter(tiny_backbone)
-    scoring = stranger.scoring.model_copy(update={"backbone_sha256": "f" * 64})
+def test_an_adapter_of_another_backbone_is_refused(scorer, adapter):
+    scoring = adapter.scoring.model_copy(update={"backbone_sha256": "f" * 64})
     with pytest.raises(AdapterError, match="is for backbone ffff"):
-        scorer.apply(
-            type(stranger)(stranger.edits, stranger.head_weight, stranger.head_bias, scoring)
-        )
+        scorer.score(replace(adapter, scoring=scoring), TEXTS)
+
+
+def test_a_layer_that_scoring_does_not_use_is_refused(scorer, adapter):
+    edit = next(iter(adapter.edits.values()))
+    with pytest.raises(AdapterError, match=r"edits pooler\.dense"):
+        scorer.score(replace(adapter, edits={"pooler.dense": edit}), TEXTS)

@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.text import budget_batches, distinct, encode, with_limit
+from models.text import budget_batches, distinct, encode, filled_batches, with_limit
 
 
 def test_truncation_is_flagged_and_keeps_the_special_tokens(tiny_backbone):
@@ -34,3 +34,23 @@ def test_batches_hold_every_text_once_within_the_budget(lengths, budget):
     assert sorted(held) == list(range(len(lengths)))
     assert list(sizes[held]) == sorted(lengths)
     assert all(sizes[batch].sum() <= budget or len(batch) == 1 for batch in batches)
+
+
+@given(lengths=st.lists(st.integers(1, 50), max_size=60), budget=st.integers(1, 150))
+def test_filled_batches_hold_every_text_once_and_leave_no_room_for_another(lengths, budget):
+    sizes = np.array(lengths, dtype=np.int64)
+    batches = filled_batches(sizes, budget)
+    held = [position for batch in batches for position in batch]
+    assert sorted(held) == list(range(len(lengths)))
+    left = set(held)
+    for batch in batches:
+        left -= set(batch.tolist())
+        total = int(sizes[batch].sum())
+        assert total <= budget or len(batch) == 1
+        assert all(total + sizes[position] > budget for position in left)
+
+
+def test_many_texts_fill_batches_to_the_brim():
+    sizes = np.random.default_rng(1).integers(5, 200, 600)
+    totals = [int(sizes[batch].sum()) for batch in filled_batches(sizes, 2048)]
+    assert min(totals[:-1]) >= 2040

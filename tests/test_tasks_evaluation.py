@@ -82,6 +82,7 @@ class Ledger:
         trait: str = "overall",
         version: int = 1,
         latency_ms: float = 2.0,
+        reused_from: str | None = None,
         truncated: bool = False,
         scored_at: datetime = NIGHT,
     ) -> None:
@@ -100,7 +101,8 @@ class Ledger:
             truncated=None if coded else truncated,
             adapter_version=None if coded else version,
             adapter_sha256=None if coded else f"{item_id}-{trait}-v{version}",
-            latency_ms=None if coded else latency_ms,
+            latency_ms=None if coded or reused_from else latency_ms,
+            reused_from=reused_from,
             scored_at=scored_at,
         )
 
@@ -180,6 +182,27 @@ def test_latency_and_speed_leave_out_codes(warehouse: Path) -> None:
     assert plants.latency_ms_p95 == pytest.approx(5.75)
     assert plants.scoring_s == pytest.approx(0.021)
     assert plants.responses_per_s == pytest.approx(6 / 0.021)
+
+
+def test_latency_and_speed_leave_out_copied_scores(warehouse: Path) -> None:
+    with writing(warehouse) as ledger:
+        for name in ("h", "i", "j"):
+            ledger.response(name, "plants")
+            ledger.score(name, "plants", 1.0, reused_from="an earlier night")
+    plants = only(evaluate_scores(warehouse, "night"), "plants")
+    assert (plants.n_scored, plants.n_reused) == (9, 3)
+    assert plants.latency_ms_p50 == pytest.approx(3.5)
+    assert plants.responses_per_s == pytest.approx(6 / 0.021)
+
+
+def test_an_item_of_copied_scores_only_has_no_latency(warehouse: Path) -> None:
+    with writing(warehouse) as ledger:
+        ledger.response("copy", "never scored")
+        ledger.score("copy", "never scored", 1.0, reused_from="an earlier night")
+    item = only(evaluate_scores(warehouse, "night"), "never scored")
+    assert (item.n_scored, item.n_reused) == (1, 1)
+    assert math.isnan(item.latency_ms_p50)
+    assert math.isnan(item.responses_per_s)
 
 
 def test_human_halves_count_upwards_in_the_confusion_matrix(warehouse: Path) -> None:

@@ -18,6 +18,7 @@ NOW = datetime(2026, 3, 12, 20, tzinfo=UTC)
 DAY = date(2026, 3, 12)
 TONIGHT = Selection()
 BACKFILL = Selection(rescore=True)
+ENGINE = "fp32 gradeline-0.1.0 512 tokens"
 
 
 def adapter(item_id: str, version: int = 1, trait: str = "overall") -> RegisteredAdapter:
@@ -49,7 +50,15 @@ class Bench:
         with db.connect(self.warehouse) as connection:
             self.run_id = runs.start_run(connection, "nightly", DAY, {"at": str(datetime.now())})
 
-    def respond(self, item_id: str, *ids: str, season: str = "s1", blank: bool = False) -> None:
+    def respond(
+        self,
+        item_id: str,
+        *ids: str,
+        season: str = "s1",
+        blank: bool = False,
+        text: str | None = None,
+    ) -> None:
+        """Ingest responses; each has a text of its own, or all of them ``text``."""
         export = hashlib.sha256(f"{item_id} {ids}".encode()).hexdigest()
         n = len(ids)
         with db.connect(self.warehouse) as connection:
@@ -60,20 +69,28 @@ class Bench:
             for response_id in ids:
                 connection.execute(
                     "INSERT INTO responses VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?)",
-                    [response_id, item_id, season, NOW, "text", 0 if blank else 4, export, NOW],
-                )
+                    [response_id, item_id, season, NOW, text_sha256(text or response_id),
+                     0 if blank else 4, export, NOW],
+                )  # fmt: skip
 
-    def plan(self, *adapters: RegisteredAdapter, selection: Selection = TONIGHT) -> Plan:
+    def plan(
+        self,
+        *adapters: RegisteredAdapter,
+        selection: Selection = TONIGHT,
+        engine: str = ENGINE,
+        backbone_sha256: str = "backbone",
+    ) -> Plan:
         return planning.plan_scoring.fn(
-            self.warehouse, self.folder, self.run_id, adapters, selection
-        )
+            self.warehouse, self.folder, self.run_id, adapters, selection,
+            backbone_sha256=backbone_sha256, engine=engine,
+        )  # fmt: skip
 
     def commit(self, plan: Plan, skip: str | None = None) -> tuple[str, runs.RunCounts]:
         """Write a part per shard, leaving out one response if told to, and commit."""
         for shard in plan.shards:
             rows = pq.read_table(plan.path, filters=[("shard", "=", shard.name)]).to_pylist()
             kept = [row for row in rows if row["response_id"] != skip]
-            parts.write(planning.part_path(plan.path, shard), part(kept))
+            parts.write(planning.part_path(plan.path, shard), part(kept, shard.engine))
         paths = [planning.part_path(plan.path, shard) for shard in plan.shards]
         cost = scores.RunCost(1, 1.0, 1.0)
         with db.connect(self.warehouse) as connection:
@@ -90,14 +107,19 @@ class Bench:
             ).fetchall()
 
 
-def part(rows: list[dict[str, object]]) -> pa.Table:
+def text_sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def part(rows: list[dict[str, object]], engine: str = ENGINE) -> pa.Table:
+    """A part as scoring writes it; each response has a raw score of its own."""
     return pa.Table.from_pylist(
         [
             {
                 "response_id": row["response_id"],
                 "item_id": row["item_id"],
                 "trait": row["trait"],
-                "raw_score": 1.2,
+                "raw_score": 1.2 + int(text_sha256(str(row["response_id"]))[:6], 16) / 2**26,
                 "score": 1,
                 "confidence": 0.8,
                 "probabilities": [0.1, 0.8, 0.1],
@@ -105,6 +127,7 @@ def part(rows: list[dict[str, object]]) -> pa.Table:
                 "adapter_version": row["adapter_version"],
                 "adapter_sha256": row["adapter_sha256"],
                 "backbone_sha256": "backbone",
+                "engine": engine,
                 "latency_ms": 1.0,
             }
             for row in rows
@@ -201,6 +224,18 @@ def test_nightly_scores_once_and_backfill_rescores_with_another_adapter(bench: B
     bench.begin()  # and back again
     bench.commit(bench.plan(adapter("a"), selection=BACKFILL))
     assert bench.ledger() == [("a1", "overall", "scored", 1)]
+
+
+def test_a_backfill_in_another_precision_scores_again(bench: Bench) -> None:
+    bench.respond("a", "a1")
+    bench.respond("b", "b1")
+    bench.commit(bench.plan(adapter("a"), adapter("b")))
+    assert bench.plan(adapter("a"), engine="fp32 audit").rows == 0  # nightly: once is enough
+    audit = bench.plan(adapter("a"), selection=BACKFILL, engine="fp32 audit")
+    assert audit.rows == 1  # and an item without an adapter is left as it was
+    bench.begin()
+    bench.commit(audit)
+    assert bench.plan(adapter("a"), selection=BACKFILL, engine="fp32 audit").rows == 0
 
 
 def test_selection_by_season_item_and_date(bench: Bench) -> None:

@@ -55,6 +55,7 @@ PLANTS = ItemEvaluation(
     score_min=0,
     score_max=2,
     n_scored=210,
+    n_reused=0,
     n_coded=1,
     n_seen=0,
     n_rated=120,
@@ -149,6 +150,16 @@ def test_the_report_states_status_counts_and_cost(tmp_path: Path) -> None:
     assert "accepted 1,200 a new response rejected 8" in text
     assert "scored 1,240" in text
     assert "wall time 1 min 23 s responses/s 143.2 peak memory 812 MB adapters loaded 2" in text
+
+
+def test_the_reader_sees_how_many_scores_were_reused(tmp_path: Path) -> None:
+    run, items = replace(RUN, reused=1180), (replace(PLANTS, n_reused=170), FEW)
+    text, _ = page(tmp_path, RunReport(run, items))
+    assert "scored 1,240 a score for every trait; 1,180 of them reused" in text
+    assert "170 scores were copied from earlier runs" in text
+    assert "= 1,240 scored (1,180 of them reused) + 6 coded" in terminal(items, run, width=120)
+    text, _ = page(tmp_path, RunReport(RUN, ITEMS))
+    assert "reused" not in text
 
 
 def test_the_report_says_when_rows_are_missing(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ import multiprocessing
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from warehouse import db, parts
+from warehouse import db, parts, reports
 
 
 def test_a_new_warehouse_has_every_table_of_the_contract(tmp_path: Path) -> None:
@@ -24,6 +25,32 @@ def test_opening_again_migrates_once(tmp_path: Path) -> None:
         with db.connect(tmp_path / "warehouse.duckdb") as connection:
             versions = connection.execute("SELECT version FROM migrations").fetchall()
     assert len(versions) == len(set(versions)) > 0
+
+
+def test_a_warehouse_with_scores_from_before_the_cache_is_migrated(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    (_, name, script), *_ = db._migrations()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "CREATE TABLE migrations (version INTEGER, name VARCHAR, applied_at TIMESTAMPTZ)"
+        )
+        connection.execute(script)
+        connection.execute("INSERT INTO migrations VALUES (1, ?, now())", [name])
+        connection.execute(
+            "INSERT INTO runs (run_id, kind, status, administration_date, started_at, parameters) "
+            "VALUES ('old', 'nightly', 'done', '2026-03-12', now(), '{}')"
+        )
+        connection.execute(
+            "INSERT INTO scores VALUES ('old', 's', 'r', 'i', 'overall', 'scored', NULL, 1.25, 1, "
+            "0.75, [0.25, 0.75], false, 3, 'adapter', 'backbone', 2.5, now())"
+        )
+    for _ in range(2):  # the second time it is opened as it was left
+        with db.connect(path) as connection:
+            assert reports.run(connection, "old").reused == 0
+            found = connection.execute(
+                "SELECT raw_score, adapter_version, engine, reused_from FROM current_scores"
+            )
+            assert found.fetchall() == [(1.25, 3, None, None)]
 
 
 def test_a_warehouse_of_a_later_version_is_left_alone(tmp_path: Path) -> None:

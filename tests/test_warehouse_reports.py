@@ -43,6 +43,7 @@ def warehouse(tmp_path: Path) -> Path:
             duplicate=1,
             waiting=3,
             scored=11,
+            reused=4,
             coded=1,
         )
         add_run(connection, "n2", "nightly", datetime(2026, 3, 12, 2, tzinfo=UTC), received=1)
@@ -61,6 +62,7 @@ def test_a_run_comes_back_whole(warehouse: Path) -> None:
     with db.connect(warehouse, read_only=True) as connection:
         run = reports.run(connection, "n1")
     assert (run.kind, run.status, run.received, run.waiting) == ("nightly", "done", 12, 3)
+    assert (run.scored, run.reused) == (11, 4)
     assert run.started_at == datetime(2026, 3, 11, 2, tzinfo=UTC)
     assert run.parameters == {"season": "2026-spring"}
     assert run.wall_s == 65

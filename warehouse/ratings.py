@@ -29,18 +29,20 @@ class RatedScores:
 
     Attributes:
         scored: has a score; the others have a condition code.
+        reused: the score was copied from an earlier run.
         seen: the adapter that scored it was trained or validated on it.
         raw_score: before rounding.
         score: as reported.
         truncated: longer than the model reads.
         adapter_version: in the model registry.
-        latency_ms: its share of its batch's time.
+        latency_ms: its share of its batch's time; none where the score was copied.
         human_score: the first rater's.
         human_score_2: the second rater's.
         day: when it was handed in (UTC), or ingested where the export does not say.
     """
 
     scored: NDArray[np.bool_]
+    reused: NDArray[np.bool_]
     seen: NDArray[np.bool_]
     raw_score: Floats
     score: Floats
@@ -93,6 +95,7 @@ def _rated_scores(columns: Mapping[str, NDArray[Any]]) -> RatedScores:
 
     return RatedScores(
         scored=np.asarray(columns["scored"]),
+        reused=np.asarray(columns["reused"]),
         seen=np.asarray(columns["seen"]),
         raw_score=floats("raw_score"),
         score=floats("score"),

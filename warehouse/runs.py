@@ -18,12 +18,14 @@ class RunCounts:
 
     received = accepted + rejected + duplicate + rated, and in a run that scores
     accepted + waiting = scored + coded + routed + failed.
+    reused counts the scored responses whose scores were all copied from earlier runs.
     """
 
     received: int = 0
     accepted: int = 0
     waiting: int = 0
     scored: int = 0
+    reused: int = 0
     coded: int = 0
     routed: int = 0
     failed: int = 0

@@ -29,6 +29,7 @@ PARTS = pa.schema(
         pa.field("adapter_version", pa.int32(), nullable=False),
         pa.field("adapter_sha256", pa.string(), nullable=False),
         pa.field("backbone_sha256", pa.string(), nullable=False),
+        pa.field("engine", pa.string(), nullable=False),
         pa.field("latency_ms", pa.float64(), nullable=False),
     ]
 )

@@ -1,4 +1,7 @@
-"""The ledger: parts become visible here, in one transaction with the counts of their run."""
+"""The ledger: parts become visible here, in one transaction with the counts of their run.
+
+It is the score cache, too: what an earlier run computed for the same text is copied, not computed.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +23,7 @@ class RunCost:
 
     adapters_loaded: int
     peak_rss_mb: float
-    responses_per_s: float | None  # scores made per second of scoring
+    responses_per_s: float | None  # scores computed per second of scoring
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def commit(
     files: Files,
     reasons: Sequence[str],
 ) -> tuple[str, RunCounts]:
-    """Append every part to the ledger and end the run, all in one transaction.
+    """Append every part and every copied score to the ledger and end the run, in one transaction.
 
     Args:
         connection: the warehouse, open for writing.
@@ -75,6 +78,7 @@ def commit(
         # One time for all, set here: a part may be older than scores committed since it was made.
         now = {"run_id": run_id, "now": datetime.now(UTC)}
         execute(connection, "scores_commit", now)
+        execute(connection, "scores_commit_reused", now)
         execute(connection, "scores_commit_blank", now)
         (outcome,) = rows(connection, "scores_outcomes", {"run_id": run_id})
         counts = replace(ingested(connection, run_id), **outcome)

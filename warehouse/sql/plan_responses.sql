@@ -1,7 +1,8 @@
 -- Every response and trait that a run has to score, with the adapter that is to score it.
 -- adapters: item_id, trait, adapter_version, adapter_sha256 (registered by the caller).
 -- A nightly run (not $rescore) plans what has no outcome at all, and leaves out responses that
--- an adapter was trained on; a backfill ($rescore) also plans what another adapter scored last.
+-- an adapter was trained on; a backfill ($rescore) also plans what another adapter, precision or
+-- version of the program scored last.
 SELECT r.response_id,
        r.item_id,
        i.trait,
@@ -25,7 +26,12 @@ WHERE ($seasons IS NULL OR list_contains($seasons, r.season))
   AND ($to_date IS NULL OR coalesce(r.submitted_at, r.ingested_at)::DATE <= $to_date)
   AND (
       c.response_id IS NULL
-      OR ($rescore AND c.status = 'scored' AND c.adapter_sha256 <> a.adapter_sha256)
+      OR (
+          $rescore
+          AND c.status = 'scored'
+          AND a.adapter_sha256 IS NOT NULL
+          AND (c.adapter_sha256 <> a.adapter_sha256 OR c.engine IS DISTINCT FROM $engine)
+      )
   )
   AND (
       $rescore

@@ -19,6 +19,7 @@ numbered AS (
 )
 SELECT CAST(numbered.scale AS INTEGER) AS scale,
        chosen.status = 'scored' AS scored,
+       chosen.reused_from IS NOT NULL AS reused,
        EXISTS (
            SELECT 1 FROM training_rows AS t
            WHERE t.adapter_sha256 = chosen.adapter_sha256

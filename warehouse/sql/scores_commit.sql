@@ -1,13 +1,15 @@
 -- Parts become visible. What this run has already committed is left out, so a commit that is
 -- repeated adds nothing.
-INSERT INTO scores
+INSERT INTO scores (
+    run_id, shard, response_id, item_id, trait, status, raw_score, score, confidence, probabilities,
+    truncated, adapter_version, adapter_sha256, backbone_sha256, engine, latency_ms, scored_at
+)
 SELECT $run_id,
        q.shard,
        p.response_id,
        p.item_id,
        p.trait,
        'scored',
-       NULL,
        p.raw_score,
        p.score,
        p.confidence,
@@ -16,6 +18,7 @@ SELECT $run_id,
        p.adapter_version,
        p.adapter_sha256,
        p.backbone_sha256,
+       p.engine,
        p.latency_ms,
        $now
 FROM parts p

@@ -1,0 +1,142 @@
+"""A backbone made ready to score: one precision, this machine's kernels, any adapter's edits."""
+
+import copy
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from models import bert
+from models.adapters import Adapter, AdapterError
+from models.backbone import Backbone
+from models.edits import Branch, Edits, Unit
+from models.heads import Pooling
+from models.kernels import DTYPES, Linear, Precision, Products, fastest_products
+from models.packing import Packed, hidden_states, mean_by_text
+
+
+class Forward(Protocol):
+    """How a family's hidden states are computed."""
+
+    units: Mapping[str, Unit]
+    takes_branches: bool
+
+    def hidden_states(self, packed: Packed, edits: Edits, rows: Tensor | None = None) -> Tensor:
+        """See ``models.bert.BertForward``."""
+        ...
+
+
+class Encoder:
+    """A backbone's forward, and the edits that adapters make to it.
+
+    Nothing here is changed after it is made, so threads may share it.
+    """
+
+    def __init__(self, backbone: Backbone, precision: Precision):
+        self.precision = precision
+        self.position_offset = backbone.position_offset
+        self._products = fastest_products(precision)
+        own = bert.supports_model(backbone.model)
+        self.likes_equal_lengths = not own  # attention pads texts to the longest of a group
+        forward: Any = bert.BertForward if own else LibraryForward
+        self._forward: Forward = forward(backbone.model, precision, self._products)
+        self._unit_of = {
+            name: unit for unit, layers in self._forward.units.items() for name in layers.names
+        }
+
+    def can_branch(self, adapter: Adapter) -> bool:
+        """Whether the adapter may run beside the pristine weights instead of in them."""
+        return self._forward.takes_branches and all(
+            edit.is_additive for edit in adapter.edits.values()
+        )
+
+    def merged(self, adapter: Adapter) -> dict[str, Linear]:
+        """The units that an adapter edits, with its edits written in.
+
+        Raises:
+            AdapterError: it edits a layer that scoring does not use.
+        """
+        with torch.inference_mode():
+            return {
+                unit: self._forward.units[unit].merged(
+                    adapter.edits, self._products, DTYPES[self.precision]
+                )
+                for unit in self._edited(adapter)
+            }
+
+    def branches(self, adapter: Adapter) -> dict[str, Branch]:
+        """The adapter's edits as branches, by unit."""
+        with torch.inference_mode():
+            return {
+                unit: self._forward.units[unit].branch(adapter.edits)
+                for unit in self._edited(adapter)
+            }
+
+    def pooled(self, packed: Packed, edits: Edits, pooling: Pooling) -> Tensor:
+        """One vector per text, float32 [n, hidden_size].
+
+        Args:
+            packed: the texts.
+            edits: of one adapter, or of several that share the batch.
+            pooling: mean over a text's tokens, or its first or last one.
+        """
+        with torch.inference_mode():
+            if pooling == "mean":
+                return mean_by_text(self._forward.hidden_states(packed, edits), packed)
+            rows = packed.starts if pooling == "first" else packed.starts + packed.lengths - 1
+            return self._forward.hidden_states(packed, edits, rows).float()
+
+    def _edited(self, adapter: Adapter) -> list[str]:
+        unused = sorted(adapter.edits.keys() - self._unit_of.keys())
+        if unused:
+            raise AdapterError(
+                f"the adapter edits {', '.join(unused[:3])}, which scoring with this backbone "
+                "does not use: train it on the encoder's blocks alone"
+            )
+        return sorted({self._unit_of[name] for name in adapter.edits})
+
+
+class LibraryForward:
+    """The library's own forward, its linear layers replaced by the kernels.
+
+    The replaced layers look up the weights of the batch in hand, one batch per thread.
+    """
+
+    takes_branches = False
+
+    def __init__(self, model: Any, precision: Precision, products: Products):
+        dtype = DTYPES[precision]
+        self.units = {
+            name: Unit((name,), (layer,))
+            for name, layer in model.named_modules()
+            if isinstance(layer, nn.Linear)
+        }
+        self._batch = threading.local()
+        layers = {
+            name: _Looked(name, unit.merged({}, products, dtype), products, self._batch)
+            for name, unit in self.units.items()
+        }
+        originals = {id(unit.layers[0]): layers[name] for name, unit in self.units.items()}
+        # Copied as if the linear layers had been replaced already: their weights are not copied.
+        self._model = copy.deepcopy(model, originals).to(dtype)
+
+    def hidden_states(self, packed: Packed, edits: Edits, rows: Tensor | None = None) -> Tensor:
+        """See ``models.bert.BertForward``; every token is computed."""
+        self._batch.merged = edits.merged
+        states = hidden_states(self._model, packed)
+        return states if rows is None else states[rows]
+
+
+class _Looked(nn.Module):
+    """A linear layer that takes its weight from the batch in hand, or the pristine one."""
+
+    def __init__(self, name: str, pristine: Linear, products: Products, batch: threading.local):
+        super().__init__()
+        self._name, self._pristine, self._products, self._batch = name, pristine, products, batch
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        layer = self._batch.merged.get(self._name) or self._pristine
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        return self._products.plain(rows, layer).reshape(*inputs.shape[:-1], -1)

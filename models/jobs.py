@@ -1,0 +1,158 @@
+"""A group of texts on its way through the scorer: prepared, computed in parts, read out."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from models.adapters import Adapter, AdapterError
+from models.heads import read_out
+from models.kernels import Precision
+from models.text import Encoded, distinct, encode
+
+# Largest difference from a stored probe, as a share of the scale's range. A wrong weight shows
+# in the first two digits; rounding differs between machines in float32's sixth, bfloat16's third.
+PROBE_TOLERANCE: dict[Precision, float] = {"fp32": 5e-4, "bf16": 2e-2}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of n texts, in the order they came.
+
+    Attributes:
+        raw_score: float64 [n], the expected score.
+        score: int32 [n], the reported score.
+        confidence: float64 [n], probability of the reported score.
+        probabilities: float32 [n, K], per score point from score_min up.
+        truncated: bool [n], the text was longer than the adapter's limit.
+        latency_ms: float64 [n], the text's share by tokens of its batch's time on one core and
+            of the tokenising; copies of one text share one forward, so the sum is the time spent.
+        tokens: int64 [n], tokens read, special ones included.
+        load_ms: what it took to read the adapter and make its weights ready.
+    """
+
+    raw_score: NDArray[np.float64]
+    score: NDArray[np.int32]
+    confidence: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
+    truncated: NDArray[np.bool_]
+    latency_ms: NDArray[np.float64]
+    tokens: NDArray[np.int64]
+    load_ms: float
+
+
+@dataclass(frozen=True)
+class Group:
+    """Texts that one adapter scores.
+
+    Attributes:
+        adapter: gives the adapter when the group's turn comes; may raise AdapterError.
+        texts: the texts.
+        verify: score the adapter's probe texts too, and compare with what it stored.
+    """
+
+    adapter: Callable[[], Adapter]
+    texts: Sequence[str]
+    verify: bool = True
+
+
+@dataclass(frozen=True)
+class Job:
+    """A group's distinct texts, and room for what the forward says of them.
+
+    Attributes:
+        adapter: the group's adapter.
+        encoded: all texts, the probes' last.
+        probes: number of probes.
+        first, inverse: see ``models.text.distinct``.
+        lengths: int64 [m], tokens of the distinct texts.
+        tokenising_ms: what it took to make them.
+        logits: float32 [m, outputs], written by ``take``.
+        spent_ms: float64 [m], the same.
+    """
+
+    adapter: Adapter
+    encoded: Encoded
+    probes: int
+    first: NDArray[np.int64]
+    inverse: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    tokenising_ms: float
+    logits: Tensor = field(init=False)
+    spent_ms: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        outputs = len(self.adapter.head.weight)
+        object.__setattr__(self, "logits", torch.full((len(self.first), outputs), torch.nan))
+        object.__setattr__(self, "spent_ms", np.zeros(len(self.first)))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the distinct texts."""
+        return int(self.lengths.sum())
+
+    def token_ids(self, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Token ids of some of the distinct texts."""
+        return [self.encoded.token_ids[text] for text in self.first[positions]]
+
+    def take(self, positions: NDArray[np.int64], pooled: Tensor, per_token_ms: float) -> None:
+        """Note what the forward made of some of the distinct texts, [n, hidden_size]."""
+        self.logits[torch.from_numpy(positions)] = self.adapter.head.logits(pooled)
+        self.spent_ms[positions] = self.lengths[positions] * per_token_ms
+
+
+def prepared(group: Group, adapter: Adapter, tokenizer: Tokenizer) -> Job:
+    """Tokenise a group's texts and find those that differ."""
+    started = time.perf_counter()
+    probes = [probe.text for probe in adapter.scoring.probes] if group.verify else []
+    encoded = encode(tokenizer, [*group.texts, *probes])
+    first, inverse = distinct(encoded.token_ids)
+    tokenising_ms = (time.perf_counter() - started) * 1e3
+    lengths = encoded.lengths[first]
+    return Job(adapter, encoded, len(probes), first, inverse, lengths, tokenising_ms)
+
+
+def read(job: Job, precision: Precision, load_ms: float) -> Scored:
+    """The scores of a job whose every text was computed.
+
+    Raises:
+        AdapterError: a score is no number, or a probe's raw score is off by more than
+            PROBE_TOLERANCE.
+    """
+    if not bool(torch.isfinite(job.logits).all()):
+        raise AdapterError("the adapter gives scores that are no numbers: train it again")
+    columns = read_out(job.logits[job.inverse], job.adapter.scale, job.adapter.head.kind)
+    n = len(job.inverse) - job.probes
+    _check_probes(job, columns.raw_score[n:], precision)
+    copies = np.maximum(np.bincount(job.inverse, minlength=len(job.first)), 1)
+    lengths = job.encoded.lengths
+    shares = lengths / max(int(lengths.sum()), 1)
+    latency_ms = (job.spent_ms / copies)[job.inverse] + job.tokenising_ms * shares
+    return Scored(
+        raw_score=columns.raw_score[:n],
+        score=columns.score[:n],
+        confidence=columns.confidence[:n],
+        probabilities=columns.probabilities[:n],
+        truncated=job.encoded.truncated[:n],
+        latency_ms=latency_ms[:n],
+        tokens=lengths[:n],
+        load_ms=load_ms,
+    )
+
+
+def _check_probes(job: Job, raw_score: NDArray[np.float64], precision: Precision) -> None:
+    if not job.probes:
+        return
+    stored = np.array([probe.raw_score for probe in job.adapter.scoring.probes])
+    worst = float(np.abs(raw_score - stored).max())
+    span = job.adapter.scale.score_max - job.adapter.scale.score_min
+    if worst > PROBE_TOLERANCE[precision] * span:
+        raise AdapterError(
+            f"the adapter does not reproduce its probe predictions (difference {worst:.2g}): its "
+            "files or the backbone are not those it was made with; train it again"
+        )

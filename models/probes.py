@@ -1,0 +1,34 @@
+"""Probes: what an adapter said of a few fixed texts when it was made, to be heard again later."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.adapters import Adapter, Probe
+
+# Written for this project: adapters travel, so no student's text may be among them.
+PROBE_TEXTS = (
+    "The lamp stays dark because one wire has come off the battery.",
+    "i dont know",
+    "Plants take in carbon dioxide and give off oxygen while light falls on their leaves.",
+    "It sinks because it is heavier than the same amount of water, the other one floats.",
+    "7",
+)
+
+
+def with_probes(
+    adapter: Adapter, raw_scores: Callable[[Sequence[str]], NDArray[np.float64]]
+) -> Adapter:
+    """The adapter with what it says of PROBE_TEXTS.
+
+    Args:
+        adapter: one that has just been made.
+        raw_scores: scores n texts by this adapter in float32; float64 [n].
+    """
+    probes = tuple(
+        Probe(text=text, raw_score=float(raw))
+        for text, raw in zip(PROBE_TEXTS, raw_scores(PROBE_TEXTS), strict=True)
+    )
+    return replace(adapter, scoring=adapter.scoring.model_copy(update={"probes": probes}))
