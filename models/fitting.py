@@ -1,7 +1,7 @@
 """The training loop: an encoder, a head and scored texts in, their best weights out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from models.agreement import quadratic_weighted_kappa
 from models.heads import Scale, ScoreColumns, ordinal_loss, ordinal_targets, read_out
 from models.packing import Packed, hidden_states, mean_by_text, pack
+from models.stopping import Stopping
 from models.text import budget_batches
 
 # In training attention is cheap beside the rest, so a batch's texts share few, wide groups.
@@ -38,7 +39,7 @@ class Recipe:
         weight_decay: AdamW's, on every trained weight.
         class_weight_power: a response weighs as its score's frequency to minus this power.
         patience: epochs in a row that validation must find clearly worse than the best so far
-            before training stops; see ``fit``.
+            before training stops; see ``models.stopping``.
         seed: of the edits' start and of the order of responses.
     """
 
@@ -185,13 +186,7 @@ def fit(
     recipe: Recipe,
     on_epoch: Callable[[Epoch, int], None] | None = None,
 ) -> list[Epoch]:
-    """Train, and leave the trainee with the weights of the epoch that was kept.
-
-    The rate falls to zero over the planned epochs, so the last is as a rule the best; on a
-    dozen held-out responses an earlier peak is chance. The last epoch is therefore kept unless
-    an earlier one was better in validation QWK of the raw scores by more than noise,
-    ``1 / (2 sqrt(n))``. Training stops early when ``recipe.patience`` epochs in a row were
-    worse than the best by more than that.
+    """Train, and leave the trainee with the weights of the epoch that ``Stopping`` keeps.
 
     Args:
         trainee: changed in place.
@@ -204,30 +199,51 @@ def fit(
     epochs = recipe.epochs_for(len(training.token_ids))
     steps = _Steps(trainee, training, scale, recipe, epochs)
     held_out = prepare(trainee, validation.token_ids)
+    stopping = Stopping(
+        trainee.parameters,
+        len(validation.token_ids),
+        patience=recipe.patience,
+        min_epochs=recipe.min_epochs,
+    )
     history: list[Epoch] = []
-    noise = 0.5 / np.sqrt(max(len(validation.token_ids), 1))
-    best, best_weights = -np.inf, _copy(trainee.parameters)
-    kept, worse = 0, 0
     for number in range(epochs):
         loss = steps.epoch()
         epoch = _judge(trainee, held_out, validation.human_scores, scale, number, loss)
         history.append(epoch)
         if on_epoch is not None:
             on_epoch(epoch, epochs)
-        if epoch.validation_qwk_raw > best:
-            best, best_weights, kept = epoch.validation_qwk_raw, _copy(trainee.parameters), number
-        # A QWK that is not defined (one score among the held-out) compares as not worse.
-        worse = worse + 1 if best - epoch.validation_qwk_raw > noise else 0
-        if worse >= recipe.patience and number + 1 >= recipe.min_epochs:
+        if stopping.is_due(epoch.validation_qwk_raw):
             break
-    if worse:
-        _restore(trainee.parameters, best_weights)
-    else:
-        kept = len(history) - 1
-    return [
-        Epoch(e.number, e.training_loss, e.validation_qwk, e.validation_qwk_raw, e.number == kept)
-        for e in history
-    ]
+    kept = stopping.keep()
+    return [replace(epoch, kept=epoch.number == kept) for epoch in history]
+
+
+def optimizer_for(
+    groups: list[dict[str, Any]], recipe: Recipe, steps: int
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+    """The recipe's optimiser, and its rate: up over the warm-up, then down to zero.
+
+    Args:
+        groups: parameters with their peak rates, as torch optimisers take them.
+        recipe: weight decay and warm-up.
+        steps: of the whole training.
+    """
+    optimizer = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+    rising = max(1, round(recipe.warmup * steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / rising, (steps - step) / max(1, steps - rising)),
+    )
+    return optimizer, schedule
+
+
+def class_weights(human_scores: NDArray[np.float64], power: float) -> Tensor:
+    """Weight per response, float32 [n]: (n / (points seen * responses with its score))^power."""
+    points, place, counts = np.unique(
+        np.floor(human_scores + 0.5), return_inverse=True, return_counts=True
+    )
+    weights = (len(human_scores) / (len(points) * counts)) ** power
+    return torch.from_numpy(weights[place].astype(np.float32))
 
 
 class _Steps:
@@ -240,18 +256,10 @@ class _Steps:
         self.texts = prepare(trainee, training.token_ids)
         self.lengths = np.array([len(ids) for ids in training.token_ids], dtype=np.int64)
         self.targets = torch.from_numpy(ordinal_targets(training.human_scores, scale))
-        self.weights = _class_weights(training.human_scores, recipe.class_weight_power)
+        self.weights = class_weights(training.human_scores, recipe.class_weight_power)
         self.shuffle = np.random.default_rng(recipe.seed)
         self.batches = -(-self.n // recipe.batch_size)
-        self.optimizer = torch.optim.AdamW(
-            trainee.groups, weight_decay=recipe.weight_decay, fused=True
-        )
-        total = epochs * self.batches
-        rising = max(1, round(recipe.warmup * total))
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda step: min((step + 1) / rising, (total - step) / max(1, total - rising)),
-        )
+        self.optimizer, self.schedule = optimizer_for(trainee.groups, recipe, epochs * self.batches)
 
     def epoch(self) -> float:
         """One pass over all responses in a new order; returns the mean loss of its batches."""
@@ -284,22 +292,3 @@ def _judge(
         quadratic_weighted_kappa(human, columns.score),
         quadratic_weighted_kappa(human, columns.raw_score),
     )
-
-
-def _class_weights(human_scores: NDArray[np.float64], power: float) -> Tensor:
-    """Weight per response, float32 [n]: (n / (points seen * responses with its score))^power."""
-    points, place, counts = np.unique(
-        np.floor(human_scores + 0.5), return_inverse=True, return_counts=True
-    )
-    weights = (len(human_scores) / (len(points) * counts)) ** power
-    return torch.from_numpy(weights[place].astype(np.float32))
-
-
-def _copy(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
-    return [parameter.detach().clone() for parameter in parameters]
-
-
-def _restore(parameters: Sequence[nn.Parameter], weights: Sequence[Tensor]) -> None:
-    with torch.no_grad():
-        for parameter, weight in zip(parameters, weights, strict=True):
-            parameter.copy_(weight)

@@ -156,21 +156,25 @@ def _measured() -> dict[tuple[Precision, Products], float]:
     of them alike.
     """
     with torch.inference_mode():
-        runs = {(name, kind): _product(name, kind) for name in DTYPES for kind in KINDS}
-        for run in runs.values():
-            run()
-        least = dict.fromkeys(runs, math.inf)
+        kinds = [(name, kind) for name in DTYPES for kind in KINDS]
+        least = dict.fromkeys(kinds, math.inf)
+        runs = {key: run for key in kinds if (run := _product(*key)) is not None}
         for _ in range(PROBE_TURNS):
             for key, run in runs.items():
                 least[key] = min(least[key], _thread_seconds(run))
     return least
 
 
-def _product(precision: Precision, products: Products) -> Callable[[], Tensor]:
+def _product(precision: Precision, products: Products) -> Callable[[], Tensor] | None:
+    """A product to time, run once already; None where the processor cannot run this kind."""
     rows, inputs, outputs = PROBE_SHAPE
     states = torch.ones(rows, inputs, dtype=DTYPES[precision])
     weight = torch.ones(outputs, inputs, dtype=DTYPES[precision])
-    layer = Linear(products.lay_out(weight), None)
+    try:
+        layer = Linear(products.lay_out(weight), None)
+        products.plain(states, layer)
+    except RuntimeError:
+        return None
     return lambda: products.plain(states, layer)
 
 

@@ -62,7 +62,7 @@ class Scorer:
         self.precision = resolved(precision)
         self.engine = engine_of(self.precision)
         self.circumstances = f"{circumstances_of(self.precision)} backbone {backbone.sha256}"
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads or _cores()
         self.token_budget = token_budget
         self._encoder = Encoder(backbone, self.precision)
         self._tokenizer = cache(partial(with_limit, backbone.tokenizer))
@@ -105,6 +105,11 @@ class Scorer:
                 raise AdapterError(
                     f"the adapter is for backbone {adapter.scoring.backbone_sha256[:12]}, "
                     f"not {self.backbone.sha256[:12]}"
+                )
+            if group.verify and not adapter.scoring.probes:
+                raise AdapterError(
+                    "the adapter holds no probe predictions, so nothing shows that it scores here "
+                    "as it did where it was made: train or import it again"
                 )
             limit = min(adapter.scoring.max_tokens, self.backbone.max_tokens)
             job = prepared(group, adapter, self._tokenizer(limit))
@@ -223,6 +228,12 @@ class _Queue:
         self._running.add(future)
         for entry in entries:
             entry.batches.append(future)
+
+
+def _cores() -> int:
+    """Cores that this process may use; the machine's, where the system does not say."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
 
 
 def _threads(number: int) -> ThreadPoolExecutor:

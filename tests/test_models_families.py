@@ -200,7 +200,9 @@ def test_scores_are_those_of_the_library_and_peft(family):
         "7 x,",
         "warm air " * 9,
     ]
-    scored = Scorer(family.backbone, precision="fp32", threads=1).score(adapter, texts)
+    scored = Scorer(family.backbone, precision="fp32", threads=1).score(
+        adapter, texts, verify=False
+    )
     encoded = encode(with_limit(family.backbone.tokenizer, LIMIT), texts)
     pooled = torch.stack([states.mean(dim=0) for states in alone(adapted, encoded.token_ids)])
     expected = torch.sigmoid(pooled @ head.weight.T + head.bias).sum(dim=1)

@@ -1,7 +1,10 @@
+from functools import cache
+
 import pytest
 import torch
 from torch.nn.functional import gelu, linear
 
+from models import kernels
 from models.kernels import DTYPES, KINDS, Linear, engine_of, fastest_products, resolved
 
 TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2}
@@ -42,6 +45,18 @@ def test_the_probe_settles_on_one_kind_and_one_precision():
     assert fastest_products("fp32") in KINDS
     assert resolved("auto") in ("bf16", "fp32")
     assert resolved("fp32") == "fp32"
+
+
+def test_a_kind_that_the_processor_cannot_run_is_passed_over(monkeypatch):
+    class Refused(kernels.Blocked):
+        def lay_out(self, weight):
+            raise RuntimeError("needs another processor")
+
+    monkeypatch.setattr(kernels, "KINDS", (Refused(), rows := kernels.Rows()))
+    for probe in (kernels._measured, kernels.fastest_products):
+        monkeypatch.setattr(kernels, probe.__name__, cache(probe.__wrapped__))
+    assert kernels.fastest_products("bf16") is rows
+    assert kernels.fastest_products("fp32") is rows
 
 
 def test_an_engine_says_its_precision_and_version():

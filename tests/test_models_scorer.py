@@ -164,3 +164,9 @@ def test_a_layer_that_scoring_does_not_use_is_refused(scorer, adapter):
     edit = next(iter(adapter.edits.values()))
     with pytest.raises(AdapterError, match=r"edits pooler\.dense"):
         scorer.score(replace(adapter, edits={"pooler.dense": edit}), TEXTS)
+
+
+def test_an_adapter_without_probes_is_not_trusted(scorer, adapter):
+    bare = replace(adapter, scoring=adapter.scoring.model_copy(update={"probes": ()}))
+    with pytest.raises(AdapterError, match="holds no probe predictions"):
+        scorer.score(bare, TEXTS)
