@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BENCH_STAMP := $(VENV)/.installed-bench
 DEMO ?= demo-workspace
 
-.PHONY: demo test check setup quality public-night clean
+.PHONY: demo test check setup quality public-night bench bench-check clean
 
 setup: $(STAMP)
 
@@ -36,6 +37,18 @@ quality: setup
 
 public-night: setup
 	$(BIN)/python -m benchmarks.public_night
+
+$(BENCH_STAMP): $(STAMP)
+	@echo "installing the rivals of the benchmark into $(VENV): 0.4 GB"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[bench]'
+	@touch $(BENCH_STAMP)
+
+bench: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks.engine
+
+bench-check: setup
+	$(BIN)/python -m benchmarks.engine.check
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 from torch import nn
 
 from models.adapters import Adapter, Scoring, library_versions, load_adapter, save_adapter
@@ -147,10 +148,11 @@ def train_adapter(
     started = time.perf_counter()
     _check_enough(training)
     trainee, edits = _lora_trainee(backbone, recipe, scale)
+    tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
     history = fit(
         trainee,
-        _examples(training, backbone),
-        _examples(validation, backbone),
+        _examples(training, tokenizer),
+        _examples(validation, tokenizer),
         scale,
         recipe,
         progress,
@@ -251,8 +253,7 @@ def _library_halves(model: nn.Module, first_block: int, recipe: Recipe) -> _Halv
     )
 
 
-def _examples(responses: TrainingSet, backbone: Backbone) -> Examples:
-    tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
+def _examples(responses: TrainingSet, tokenizer: Tokenizer) -> Examples:
     scores = np.asarray(responses.human_scores, dtype=np.float64)
     return Examples(encode(tokenizer, responses.texts).token_ids, scores)
 

@@ -3,11 +3,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import save_tiny_encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models import fitting
+from models import training as models_training
 from models.adapters import load_adapter
+from models.backbone import load_backbone
 from models.heads import Scale
 from models.scorer import Scorer
 from models.training import (
@@ -102,6 +105,23 @@ def test_work_kept_below_the_cut_changes_nothing(tiny_backbone, tmp_path, traine
     assert train(tiny_backbone, tmp_path / "kept").validation_qwk == pytest.approx(
         trained.validation_qwk, abs=0.1
     )
+
+
+def test_own_forward_and_the_library_s_learn_alike(tiny_backbone, tmp_path, monkeypatch):
+    """In float32, so that rounding does not grow over the epochs."""
+    monkeypatch.setattr(models_training, "fastest_precision", lambda: "fp32")
+    own = train(tiny_backbone, tmp_path / "own")
+    monkeypatch.setattr(models_training, "supports_model", lambda _: False)
+    library = train(tiny_backbone, tmp_path / "library")
+    losses = [[epoch.training_loss for epoch in way.history] for way in (own, library)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)
+    raw_scores = [way.validation.raw_score for way in (own, library)]
+    assert raw_scores[0] == pytest.approx(raw_scores[1], abs=1e-2)
+
+
+def test_a_family_that_the_library_runs_learns(tmp_path):
+    backbone = load_backbone(str(save_tiny_encoder(tmp_path / "modernbert", "modernbert")), 64)
+    assert train(backbone, tmp_path / "adapter").validation_qwk > 0.9
 
 
 @pytest.mark.parametrize(
