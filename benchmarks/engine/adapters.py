@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmarks.engine.backbones import BUILD, backbone
@@ -51,7 +52,11 @@ def adapter_folder(name: str, variant: str, number: int) -> Path:
     """The directory of an item's adapter, made when it is first asked for."""
     path = store(name, variant) / "adapters" / f"item-{number:03d}"
     if not path.is_dir():
-        save_adapter(path, probed(random_adapter(backbone(name), VARIANTS[variant], number), name))
+        made = probed(random_adapter(backbone(name), VARIANTS[variant], number), name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_suffix(".lock")):  # two processes may want the same one
+            if not path.is_dir():
+                save_adapter(path, made)
     return path
 
 

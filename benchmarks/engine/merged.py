@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 from torch import Tensor, nn
 from transformers import BertModel, BertPreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
@@ -184,15 +185,16 @@ def _optimise(source: Path, path: Path) -> None:
 def _kept(name: str, number: int, kind: str, write: Callable[[Path], None]) -> Path:
     """The path of a merged model, written there first if it is not; whole or not at all."""
     folder = store(name, "recipe") / "merged" / f"item-{number:03d}"
-    if not (folder / kind).exists():
-        temporary = folder.with_name(f".{folder.name}.{kind}.tmp")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        write(temporary / kind)
-        folder.mkdir(exist_ok=True)
-        for made in temporary.iterdir():
-            made.rename(folder / made.name)
-        temporary.rmdir()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # two processes may want the same one
+        if not (folder / kind).exists():
+            temporary = folder / f".{kind}.tmp"
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            write(temporary / kind)
+            for made in temporary.iterdir():
+                made.rename(folder / made.name)
+            temporary.rmdir()
     return folder / kind
 
 
