@@ -27,6 +27,17 @@ class Unit:
     names: tuple[str, ...]
     layers: tuple[nn.Linear, ...]
 
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return sum(layer.weight.numel() for layer in self.layers)
+
+    def branch_size(self, edits: Mapping[str, LowRank]) -> int:
+        """Multiplications per token of the unit's branch."""
+        rank = sum(len(edits[name].a) for name in self.names if name in edits)
+        width = sum(layer.out_features for layer in self.layers)
+        return rank * (self.layers[0].in_features + width)
+
     def merged(
         self, edits: Mapping[str, LowRank], products: Products, dtype: torch.dtype
     ) -> Linear:

@@ -16,6 +16,11 @@ from models.heads import Pooling
 from models.kernels import DTYPES, Linear, Precision, Products, fastest_products
 from models.packing import Packed, hidden_states, mean_by_text
 
+# Merging costs as much per weight as this many multiplications of a branch: the weight is read,
+# summed in float32, cast and laid out. A constant and no measurement, so that the same group is
+# always scored the same way, to the last digit.
+MERGE_COST = 12
+
 
 class Forward(Protocol):
     """How a family's hidden states are computed."""
@@ -46,11 +51,20 @@ class Encoder:
             name: unit for unit, layers in self._forward.units.items() for name in layers.names
         }
 
-    def can_branch(self, adapter: Adapter) -> bool:
-        """Whether the adapter may run beside the pristine weights instead of in them."""
-        return self._forward.takes_branches and all(
-            edit.is_additive for edit in adapter.edits.values()
-        )
+    def break_even(self, adapter: Adapter) -> float:
+        """Tokens from which merging costs less than running beside the pristine weights.
+
+        0 where the family's forward takes no branches or an edit is more than an added product.
+
+        Raises:
+            AdapterError: see ``merged``.
+        """
+        additive = all(edit.is_additive for edit in adapter.edits.values())
+        units = [self._forward.units[unit] for unit in self._edited(adapter)]
+        if not (units and additive and self._forward.takes_branches):
+            return 0.0
+        per_token = sum(unit.branch_size(adapter.edits) for unit in units)
+        return MERGE_COST * sum(unit.size for unit in units) / per_token
 
     def merged(self, adapter: Adapter) -> dict[str, Linear]:
         """The units that an adapter edits, with its edits written in.

@@ -36,7 +36,7 @@ class LowRank:
 
     def weight(self, pristine: Tensor) -> Tensor:
         """The edited weight, float32 [out_features, in_features], from the pristine one."""
-        merged = torch.addmm(pristine, self.b, self.a, alpha=self.scaling)
+        merged = torch.addmm(pristine, self.b * self.scaling, self.a)
         if self.magnitude is None:
             return merged
         # A row of zeros has no direction: it gives NaN, as in PEFT, and fails the probes.

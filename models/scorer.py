@@ -26,8 +26,6 @@ __all__ = ["Group", "Scored", "Scorer"]
 
 # A batch's widest activations then fit a processor's caches; more tokens were slower.
 TOKEN_BUDGET = 2048
-# Groups of fewer tokens share batches: merging their adapters would take longer than branches.
-BRANCH_TOKENS = 384
 # Batches that wait while every core is busy; each may keep an adapter's merged weights alive.
 BATCHES_AHEAD = 2
 # Freed memory goes back to the system after so many batches.
@@ -114,7 +112,7 @@ class Scorer:
             limit = min(adapter.scoring.max_tokens, self.backbone.max_tokens)
             job = prepared(group, adapter, self._tokenizer(limit))
             entry = _Entry(job)
-            if job.tokens < BRANCH_TOKENS and self._encoder.can_branch(adapter):
+            if job.tokens < self._encoder.break_even(adapter):
                 entry.branches = self._encoder.branches(adapter)
             else:
                 entry.merged = Edits(self._encoder.merged(adapter))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from test_models_adapters import make_adapter
 
 from models.adapters import AdapterError
-from models.scorer import BRANCH_TOKENS, Group, Scorer
+from models.encoder import Encoder
+from models.scorer import Group, Scorer
 
 TEXTS = [
     "the bulb is in a closed path with the battery",
@@ -79,11 +80,20 @@ def test_groups_come_back_in_order_however_they_were_computed(tiny_backbone, sco
         assert scored.probabilities.shape == (size, adapter.scale.n_points)
 
 
-def test_merged_and_branched_adapters_score_alike(scorer, adapter):
-    few = scorer.score(adapter, TEXTS)
-    many = scorer.score(adapter, [*TEXTS, *MANY])
-    assert few.tokens.sum() < BRANCH_TOKENS < many.tokens.sum()
-    np.testing.assert_allclose(many.raw_score[: len(TEXTS)], few.raw_score, atol=1e-5)
+def test_merged_and_branched_adapters_score_alike(monkeypatch, scorer, adapter):
+    monkeypatch.setattr("models.encoder.MERGE_COST", 0)
+    merged = scorer.score(adapter, MANY)
+    monkeypatch.setattr("models.encoder.MERGE_COST", 1_000_000)
+    branched = scorer.score(adapter, MANY)
+    assert not np.array_equal(merged.raw_score, branched.raw_score)  # they were two ways
+    np.testing.assert_allclose(branched.raw_score, merged.raw_score, atol=1e-5)
+
+
+def test_a_larger_rank_is_merged_for_fewer_texts(tiny_backbone):
+    encoder = Encoder(tiny_backbone, "fp32")
+    small, large = (encoder.break_even(make_adapter(tiny_backbone, rank=rank)) for rank in (2, 4))
+    assert small == pytest.approx(2 * large)
+    assert large > 0
 
 
 def test_a_thousand_swaps_leave_no_trace(tiny_backbone):
