@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
 from models.attention import attend, supports
+from models.branches import FEWEST_LANES
 from models.edits import Edits, Unit
 from models.kernels import DTYPES, Linear, Precision, Products
 from models.packing import Packed
@@ -42,10 +43,11 @@ def supports_model(model: Any) -> bool:
 class BertForward:
     """Embeddings, then blocks of attention and feed-forward, each followed by a LayerNorm."""
 
-    takes_branches = True
-
     def __init__(self, model: Any, precision: Precision, products: Products):
         self.units = _units(model)
+        self.branched = frozenset(
+            name for name, unit in self.units.items() if unit.lanes >= FEWEST_LANES
+        )
         self._dtype, self._products = DTYPES[precision], products
         self._embeddings = model.embeddings
         self._approximate = GELU[model.config.hidden_act]
@@ -97,18 +99,16 @@ class BertForward:
 
     def _plain(self, unit: str, states: Tensor, edits: Edits) -> Tensor:
         output = self._products.plain(states, self._layer(unit, edits))
-        for part, branch in edits.branches(unit):
-            branch.add(states[part], output[part])
+        edits.add_branches(unit, states, output)
         return output
 
     def _plus(self, unit: str, states: Tensor, residual: Tensor, edits: Edits) -> Tensor:
         output = self._products.plus(states, self._layer(unit, edits), residual)
-        for part, branch in edits.branches(unit):
-            branch.add(states[part], output[part])
+        edits.add_branches(unit, states, output)
         return output
 
     def _then_gelu(self, unit: str, states: Tensor, edits: Edits) -> Tensor:
-        if any(True for _ in edits.branches(unit)):
+        if edits.has_branches(unit):
             return gelu(self._plain(unit, states, edits), approximate=self._approximate)
         return self._products.then_gelu(states, self._layer(unit, edits), self._approximate)
 

@@ -5,12 +5,13 @@ and a little per token. Merged weights are new tensors beside the pristine ones,
 writes to: adapters can be applied in any order, by several threads at once, without a trace.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from models.branches import add_low_rank, lanes_for
 from models.kernels import Linear, Products
 from models.lora import LowRank
 
@@ -32,11 +33,18 @@ class Unit:
         """Number of weights."""
         return sum(layer.weight.numel() for layer in self.layers)
 
+    @property
+    def lanes(self) -> int:
+        """Floats per vector with which its branches can be computed."""
+        return lanes_for([self.layers[0].in_features, *(one.out_features for one in self.layers)])
+
     def branch_size(self, edits: Mapping[str, LowRank]) -> int:
         """Multiplications per token of the unit's branch."""
-        rank = sum(len(edits[name].a) for name in self.names if name in edits)
-        width = sum(layer.out_features for layer in self.layers)
-        return rank * (self.layers[0].in_features + width)
+        return sum(
+            len(edits[name].a) * (layer.in_features + layer.out_features)
+            for name, layer in zip(self.names, self.layers, strict=True)
+            if name in edits
+        )
 
     def merged(
         self, edits: Mapping[str, LowRank], products: Products, dtype: torch.dtype
@@ -53,20 +61,19 @@ class Unit:
 
     def branch(self, edits: Mapping[str, LowRank]) -> "Branch":
         """The unit's edits side by side: each reads its own part of the narrow middle."""
-        found = [
-            (layer, edits.get(name)) for name, layer in zip(self.names, self.layers, strict=True)
-        ]
-        width = sum(layer.out_features for layer in self.layers)
-        down = torch.cat([edit.a for _, edit in found if edit is not None])
-        up = torch.zeros(len(down), width)
-        row = column = 0
-        for layer, edit in found:
+        down, up, parts = [], [], []
+        rank = column = size = 0
+        for name, layer in zip(self.names, self.layers, strict=True):
+            edit = edits.get(name)
             if edit is not None:
-                rank = len(edit.a)
-                up[row : row + rank, column : column + layer.out_features] = edit.b.T * edit.scaling
-                row += rank
+                down.append(edit.a)
+                up.append((edit.b.T * edit.scaling).ravel())
+                parts.append([rank, len(edit.a), column, layer.out_features, size])
+                rank, size = rank + len(edit.a), size + up[-1].numel()
             column += layer.out_features
-        return Branch(down.T.contiguous(), up)
+        padding = torch.zeros(-rank % self.lanes, self.layers[0].in_features)
+        whole = torch.cat([*down, padding]).T.contiguous()
+        return Branch(whole, torch.cat(up), torch.tensor(parts), self.lanes)
 
     def _joined(self, biases: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor | None:
         if all(bias is None for bias in biases):
@@ -80,22 +87,37 @@ class Unit:
 
 @dataclass(frozen=True)
 class Branch:
-    """A unit's low-rank edit beside its pristine weight.
+    """A unit's low-rank edits beside its pristine weight, as ``models.branches`` reads them.
 
     Attributes:
-        down: float32 [in_features, rank].
-        up: float32 [rank, out_features], scaled.
+        down: float32 [in_features, rank], the edits' A side by side, padded to whole vectors.
+        up: float32, the edits' scaled B, [rank of the edit, its out_features] each, end to end.
+        parts: int64 [edits, 5]: first column in ``down``, rank, first output, outputs, and where
+            its B begins in ``up``.
+        lanes: floats per vector.
     """
 
     down: Tensor
     up: Tensor
+    parts: Tensor
+    lanes: int
 
-    def add(self, rows: Tensor, output: Tensor) -> None:
-        """Add the edit's part to the unit's output, in place."""
-        if output.dtype == torch.float32:
-            output.addmm_(rows @ self.down, self.up)
-        else:
-            output.add_((rows.float() @ self.down) @ self.up)
+    @property
+    def rank(self) -> int:
+        """Columns of ``down``, padding included."""
+        return self.down.shape[1]
+
+    def segment(self, start: int, stop: int) -> tuple[int, ...]:
+        """What the kernel is told of the tokens that the branch applies to."""
+        return (
+            start,
+            stop - start,
+            self.down.data_ptr(),
+            self.up.data_ptr(),
+            self.rank,
+            self.parts.data_ptr(),
+            len(self.parts),
+        )
 
 
 @dataclass(frozen=True)
@@ -119,11 +141,21 @@ class Edits:
     merged: Mapping[str, Linear] = field(default_factory=dict)
     segments: Sequence[Segment] = ()
 
-    def branches(self, unit: str) -> Iterator[tuple[slice, Branch]]:
-        """The branches of one unit, with the tokens they apply to."""
-        for segment in self.segments:
-            if unit in segment.branches:
-                yield slice(segment.start, segment.stop), segment.branches[unit]
+    def has_branches(self, unit: str) -> bool:
+        """Whether any part of the batch has a branch of the unit."""
+        return any(unit in segment.branches for segment in self.segments)
+
+    def add_branches(self, unit: str, rows: Tensor, output: Tensor) -> None:
+        """Add the unit's branches to what its product made of the batch's rows, in place."""
+        found = [
+            (segment.branches[unit], segment.start, segment.stop)
+            for segment in self.segments
+            if unit in segment.branches
+        ]
+        if found:
+            table = torch.tensor([branch.segment(start, stop) for branch, start, stop in found])
+            rank = max(branch.rank for branch, _, _ in found)
+            add_low_rank(rows, output, table, found[0][0].lanes, rank)
 
 
 NO_EDITS = Edits()

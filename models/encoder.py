@@ -5,16 +5,18 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from models import bert
 from models.adapters import Adapter, AdapterError
 from models.backbone import Backbone
-from models.edits import Branch, Edits, Unit
+from models.branches import FEWEST_LANES
+from models.edits import NO_EDITS, Branch, Edits, Unit
 from models.heads import Pooling
 from models.kernels import DTYPES, Linear, Precision, Products, fastest_products
-from models.packing import Packed, hidden_states, mean_by_text
+from models.packing import Packed, hidden_states, mean_by_text, pack, runs_packed
 
 # Merging costs as much per weight as this many multiplications of a branch: the weight is read,
 # summed in float32, cast and laid out. A constant and no measurement, so that the same group is
@@ -26,7 +28,7 @@ class Forward(Protocol):
     """How a family's hidden states are computed."""
 
     units: Mapping[str, Unit]
-    takes_branches: bool
+    branched: frozenset[str]  # the units that may run with branches
 
     def hidden_states(self, packed: Packed, edits: Edits, rows: Tensor | None = None) -> Tensor:
         """See ``models.bert.BertForward``."""
@@ -54,14 +56,15 @@ class Encoder:
     def break_even(self, adapter: Adapter) -> float:
         """Tokens from which merging costs less than running beside the pristine weights.
 
-        0 where the family's forward takes no branches or an edit is more than an added product.
+        0 where a unit takes no branches or an edit is more than an added product.
 
         Raises:
             AdapterError: see ``merged``.
         """
         additive = all(edit.is_additive for edit in adapter.edits.values())
-        units = [self._forward.units[unit] for unit in self._edited(adapter)]
-        if not (units and additive and self._forward.takes_branches):
+        names = self._edited(adapter)
+        units = [self._forward.units[name] for name in names]
+        if not (units and additive and self._forward.branched.issuperset(names)):
             return 0.0
         per_token = sum(unit.branch_size(adapter.edits) for unit in units)
         return MERGE_COST * sum(unit.size for unit in units) / per_token
@@ -118,8 +121,6 @@ class LibraryForward:
     The replaced layers look up the weights of the batch in hand, one batch per thread.
     """
 
-    takes_branches = False
-
     def __init__(self, model: Any, precision: Precision, products: Products):
         dtype = DTYPES[precision]
         self.units = {
@@ -135,12 +136,37 @@ class LibraryForward:
         originals = {id(unit.layers[0]): layers[name] for name, unit in self.units.items()}
         # Copied as if the linear layers had been replaced already: their weights are not copied.
         self._model = copy.deepcopy(model, originals).to(dtype)
+        self._batch.edits = NO_EDITS
+        self.branched = self._per_token(layers) if runs_packed(model) else frozenset()
 
     def hidden_states(self, packed: Packed, edits: Edits, rows: Tensor | None = None) -> Tensor:
         """See ``models.bert.BertForward``; every token is computed."""
-        self._batch.merged = edits.merged
+        self._batch.edits = edits
         states = hidden_states(self._model, packed)
         return states if rows is None else states[rows]
+
+    def _per_token(self, layers: Mapping[str, nn.Module]) -> frozenset[str]:
+        """The units that are given every token of a packed batch, in its order."""
+        packed = pack([np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64)])
+        shapes: dict[str, torch.Size] = {}
+
+        def note(name: str, inputs: tuple[Tensor, ...]) -> None:
+            shapes[name] = inputs[0].shape[:-1]
+
+        hooks = [
+            layer.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs))
+            for name, layer in layers.items()
+        ]
+        with torch.inference_mode():
+            hidden_states(self._model, packed)
+        for hook in hooks:
+            hook.remove()
+        whole = packed.input_ids.shape
+        return frozenset(
+            name
+            for name, shape in shapes.items()
+            if shape == whole and self.units[name].lanes >= FEWEST_LANES
+        )
 
 
 class _Looked(nn.Module):
@@ -151,6 +177,9 @@ class _Looked(nn.Module):
         self._name, self._pristine, self._products, self._batch = name, pristine, products, batch
 
     def forward(self, inputs: Tensor) -> Tensor:
-        layer = self._batch.merged.get(self._name) or self._pristine
+        edits: Edits = self._batch.edits
+        layer = edits.merged.get(self._name) or self._pristine
         rows = inputs.reshape(-1, inputs.shape[-1])
-        return self._products.plain(rows, layer).reshape(*inputs.shape[:-1], -1)
+        output = self._products.plain(rows, layer)
+        edits.add_branches(self._name, rows, output)
+        return output.reshape(*inputs.shape[:-1], -1)

@@ -7,6 +7,7 @@ best instructions of the machine at hand: no compiler is needed and nothing is b
 import ctypes
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -29,6 +30,7 @@ def host_processor() -> str:
     return name
 
 
+@cache
 def host_lanes() -> int:
     """Floats in the machine's widest vector register."""
     features = llvm.get_host_cpu_features()

@@ -1,7 +1,7 @@
 """Every family through the project's forward and through the library's own, side by side."""
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from transformers import AutoModel
 
 from models.adapters import Adapter, Scoring
 from models.backbone import Backbone, load_backbone
+from models.encoder import Encoder
 from models.heads import Head
 from models.lora import LowRank, add_branches, block_linears
 from models.packing import hidden_states, mean_by_text, pack, runs_packed
-from models.scorer import Scorer
+from models.scorer import Group, Scorer
 from models.text import encode, with_limit
 from models.trunk import split
 
@@ -168,8 +169,10 @@ def test_a_merged_adapter_gives_what_peft_gives(family):
     assert worst(together(family.backbone, texts), expected) > 0.1
 
 
+@pytest.mark.parametrize("merge_cost", [0, 1_000_000], ids=["merged", "branches"])
 @pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
-def test_scores_are_those_of_the_library_and_peft(family):
+def test_scores_are_those_of_the_library_and_peft(family, merge_cost, monkeypatch):
+    monkeypatch.setattr("models.encoder.MERGE_COST", merge_cost)
     adapted, layers = with_adapter(family)
     head = Head("ordinal", "mean", None, torch.randn(3, 32), torch.randn(3))
     adapter = Adapter(
@@ -200,9 +203,15 @@ def test_scores_are_those_of_the_library_and_peft(family):
         "7 x,",
         "warm air " * 9,
     ]
-    scored = Scorer(family.backbone, precision="fp32", threads=1).score(
-        adapter, texts, verify=False
-    )
+    scorer = Scorer(family.backbone, precision="fp32", threads=1)
+    shares = Encoder(family.backbone, "fp32").break_even(adapter) > 0
+    assert shares == (merge_cost > 0 and runs_packed(family.backbone.model))
+    # Several adapters share a batch if they may: their tokens must not be taken for each other's.
+    small = replace(adapter, edits=dict(list(adapter.edits.items())[:2]))
+    groups = [Group(lambda one=one: one, texts, verify=False) for one in (small, adapter, small)]
+    first, scored, third = scorer.score_groups(groups)
+    assert np.abs(first.raw_score - third.raw_score).max() < 1e-5
+    assert np.abs(first.raw_score - scored.raw_score).max() > 1e-2
     encoded = encode(with_limit(family.backbone.tokenizer, LIMIT), texts)
     pooled = torch.stack([states.mean(dim=0) for states in alone(adapted, encoded.token_ids)])
     expected = torch.sigmoid(pooled @ head.weight.T + head.bias).sum(dim=1)
