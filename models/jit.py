@@ -17,6 +17,8 @@ I16, I32, I64, F32 = ir.IntType(16), ir.IntType(32), ir.IntType(64), ir.FloatTyp
 POINTER = ir.PointerType()
 # 2^f for f in -0.5..0.5: the Taylor series to this order is exact to float32's last place.
 EXP2_ORDER = 6
+# Pairs of bfloat16 per vector, where the processor multiplies pairs.
+PAIR_LANES = 16
 
 Body = Callable[[Any, list[Any]], Sequence[Any] | None]
 
@@ -39,6 +41,12 @@ def host_lanes() -> int:
     return 8 if features.get("avx2") else 4
 
 
+@cache
+def host_has_pairs() -> bool:
+    """Whether the machine multiplies pairs of bfloat16 and adds both products at once."""
+    return bool(llvm.get_host_cpu_features().get("avx512bf16"))
+
+
 def compiled(module: ir.Module, name: str, signature: Any) -> Any:
     """Compile a module for this machine; returns its function ``name`` as a ctypes function.
 
@@ -58,6 +66,16 @@ def compiled(module: ir.Module, name: str, signature: Any) -> Any:
     function = signature(engine.get_function_address(name))
     function.engine = engine  # keeps the code alive as long as the function
     return function
+
+
+class _BFloat16(ir.Type):  # type: ignore[misc]
+    """LLVM's name for the type, which llvmlite lacks."""
+
+    def _to_string(self) -> str:
+        return "bfloat"
+
+
+_PAIRS = ir.VectorType(_BFloat16(), 2 * PAIR_LANES)
 
 
 class VectorCode:
@@ -143,6 +161,29 @@ class VectorCode:
     def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
         """The product of two, and a third added."""
         return self.build.call(self._fma, [a, b, c])
+
+    def load_words(self, base: Any, index: Any) -> Any:
+        """A vector of pairs from a row of bfloat16, whose columns ``index`` counts."""
+        return self.build.load(self.at(base, index, I16), align=2, typ=self.vector)
+
+    def paired(self, first: Any, second: Any) -> Any:
+        """Each lane's two numbers as a pair of bfloat16, rounded to the nearest."""
+        build = self.build
+        low, high = (
+            build.add(build.bitcast(vector, self.integers), self._words(0x8000))
+            for vector in (first, second)
+        )
+        high = build.and_(high, self._words(0xFFFF0000))
+        return build.bitcast(build.or_(build.lshr(low, self._words(16)), high), self.vector)
+
+    def multiply_add_pairs(self, a: Any, b: Any, c: Any) -> Any:
+        """Per lane the sum of the products of two pairs, and a third number added."""
+        kind = ir.FunctionType(self.vector, [self.vector, _PAIRS, _PAIRS])
+        name = "llvm.x86.avx512bf16.dpbf16ps.512"
+        if name not in self.module.globals:
+            ir.Function(self.module, kind, name)
+        a, b = (self.build.bitcast(vector, _PAIRS) for vector in (a, b))
+        return self.build.call(self.module.globals[name], [c, a, b])
 
     def larger(self, a: Any, b: Any) -> Any:
         """The larger of each pair."""
