@@ -217,7 +217,7 @@ def _read_edits(files: Mapping[str, bytes], folder: Path, backbone: Backbone) ->
             "adapter in with `gradeline import-adapter`"
         )
     tensors = read_tensors(files[WEIGHTS], folder / WEIGHTS)
-    edits = read_edits(config, tensors, dict(backbone.model.named_modules()), folder)
+    edits = read_edits(config, tensors, backbone.modules, folder)
     unused = [name for name in edits if name.startswith("pooler.")]
     if unused:
         raise AdapterError(

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,11 @@ class Backbone:
     hidden_size: int
     max_tokens: int
     position_offset: int
+
+    @cached_property
+    def modules(self) -> "dict[str, nn.Module]":
+        """All modules of the model by name; looked through for every adapter."""
+        return dict(self.model.named_modules())
 
 
 def resolve_backbone(name_or_path: str) -> BackboneFiles:

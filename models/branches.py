@@ -15,7 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.jit import F32, I64, POINTER, VectorCode, c_function, compiled, host_lanes
+from models.jit import (
+    F32,
+    I16,
+    I64,
+    PAIR_LANES,
+    POINTER,
+    VectorCode,
+    c_function,
+    compiled,
+    host_has_pairs,
+    host_lanes,
+)
 
 # Tokens that are multiplied side by side: as many chains as hide a product's latency.
 TOKENS = 8
@@ -41,7 +52,14 @@ def lanes_for(sizes: Sequence[int]) -> int:
     return math.gcd(host_lanes(), *sizes)
 
 
-def add_low_rank(rows: Tensor, output: Tensor, segments: Tensor, lanes: int, rank: int) -> None:
+def takes_pairs(dtype: torch.dtype, lanes: int) -> bool:
+    """Whether the kernel wants a branch's matrices as pairs of bfloat16."""
+    return dtype == torch.bfloat16 and lanes == PAIR_LANES and host_has_pairs()
+
+
+def add_low_rank(
+    rows: Tensor, output: Tensor, segments: Tensor, lanes: int, rank: int, *, paired: bool
+) -> None:
     """Add branches to a product's rows, in place; sums are float32.
 
     Args:
@@ -50,6 +68,7 @@ def add_low_rank(rows: Tensor, output: Tensor, segments: Tensor, lanes: int, ran
         segments: int64 [n, SEGMENT_FIELDS], see ``models.edits.Branch``.
         lanes: from ``lanes_for``, the same for all of them.
         rank: the largest padded rank among them.
+        paired: whether their matrices are pairs; then the middle is rounded to bfloat16 too.
 
     Raises:
         IndexError: the last segment ends after the rows do.
@@ -59,7 +78,7 @@ def add_low_rank(rows: Tensor, output: Tensor, segments: Tensor, lanes: int, ran
         raise IndexError(f"a branch of {stop} tokens on {len(rows)} and {len(output)} rows")
     rows, inputs = rows.contiguous(), rows.shape[1]
     scratch = torch.empty(TOKENS * (inputs + rank))
-    _kernel(lanes, rows.dtype == torch.bfloat16)(
+    _kernel(lanes, rows.dtype == torch.bfloat16, paired)(
         rows.data_ptr(),
         rows.stride(0),
         output.data_ptr(),
@@ -72,8 +91,9 @@ def add_low_rank(rows: Tensor, output: Tensor, segments: Tensor, lanes: int, ran
 
 
 @cache
-def _kernel(lanes: int, half: bool) -> Any:
-    return compiled(_Branches(lanes, half).module, "add_low_rank", _SIGNATURE)
+def _kernel(lanes: int, half: bool, paired: bool) -> Any:
+    kind = _PairedBranches if paired else _Branches
+    return compiled(kind(lanes, half).module, "add_low_rank", _SIGNATURE)
 
 
 class _Branches(VectorCode):
@@ -118,38 +138,58 @@ class _Branches(VectorCode):
             for t in range(TOKENS)
         ]
         self.left = build.sub(self.tokens, first)
-        sources = [build.mul(place, self.rows_stride) for place in self.places]
-        copies = [build.mul(self.inputs, self.index(t)) for t in range(TOKENS)]
+        self.sources = [build.mul(place, self.rows_stride) for place in self.places]
+        self._copy_rows()
+        self.loop(self.rank, self.lanes, [], self._down)
+        self.loop(self.n_parts, 1, [], self._part)
+
+    def _copy_rows(self) -> None:
+        """Rows as floats."""
+        build = self.build
+        targets = [build.mul(self.inputs, self.index(t)) for t in range(TOKENS)]
 
         def copy(column: Any, _: Sequence[Any]) -> None:
-            for source, target in zip(sources, copies, strict=True):
+            for source, target in zip(self.sources, targets, strict=True):
                 row = self.load_row(self.rows, build.add(source, column))
                 self.store(row, self.copies, build.add(target, column))
 
         self.loop(self.inputs, self.lanes, [], copy)
-        self.copy_starts = copies
-        self.loop(self.rank, self.lanes, [], self._down)
-        self.loop(self.n_parts, 1, [], self._part)
+        self.sources = targets
+
+    def _words_per_row(self) -> Any:
+        return self.inputs
+
+    def _row_word(self, token: int, number: Any) -> Any:
+        return self.scalar(self.copies, self.build.add(self.sources[token], number), F32)
 
     def _down(self, rank: Any, _: Sequence[Any]) -> None:
         """The middle's next ``lanes`` numbers, for the tokens in hand."""
         build = self.build
 
-        def add(column: Any, sums: list[Any]) -> list[Any]:
-            weights = self.load(self.down, build.add(build.mul(column, self.rank), rank))
+        def add(number: Any, sums: list[Any]) -> list[Any]:
+            place = build.add(build.mul(number, self.rank), rank)
+            weights = self.load(self.down, place)
             return [
-                self.multiply_add(
-                    self.splat(self.scalar(self.copies, build.add(start, column), F32)),
-                    weights,
-                    total,
-                )
-                for start, total in zip(self.copy_starts, sums, strict=True)
+                self._dot(self.splat(self._row_word(token, number)), weights, total)
+                for token, total in enumerate(sums)
             ]
 
-        sums = self.loop(self.inputs, 1, [self.floats(0.0)] * TOKENS, add)
+        sums = self.loop(self._words_per_row(), 1, [self.floats(0.0)] * TOKENS, add)
         for token, total in enumerate(sums):
-            start = build.mul(self.rank, self.index(token))
-            self.store(total, self.middle, build.add(start, rank))
+            self._keep(total, build.add(build.mul(self.rank, self.index(token)), rank))
+
+    def _keep(self, middle: Any, place: Any) -> None:
+        self.store(middle, self.middle, place)
+
+    def _middle_word(self, place: Any, number: Any) -> Any:
+        return self.scalar(self.middle, self.build.add(place, number), F32)
+
+    def _words_of(self, ranks: Any) -> Any:
+        return ranks
+
+    def _dot(self, a: Any, b: Any, total: Any) -> Any:
+        """Products of words, added up."""
+        return self.multiply_add(a, b, total)
 
     def _part(self, number: Any, _: Sequence[Any]) -> None:
         build = self.build
@@ -167,20 +207,16 @@ class _Branches(VectorCode):
         ]
 
         def widen(column: Any, _: Sequence[Any]) -> None:
-            def add(rank: Any, sums: list[Any]) -> list[Any]:
-                row = self.load(up, build.add(build.mul(rank, columns), column))
+            def add(number: Any, sums: list[Any]) -> list[Any]:
+                row = self.load(up, build.add(build.mul(number, columns), column))
                 return [
-                    self.multiply_add(
-                        self.splat(self.scalar(self.middle, build.add(middle, rank), F32)),
-                        row,
-                        total,
-                    )
+                    self._dot(self.splat(self._middle_word(middle, number)), row, total)
                     for middle, total in zip(middles, sums, strict=True)
                 ]
 
             targets = [build.add(start, column) for start in starts]
             given = [self.load_row(self.output, target) for target in targets]
-            sums = self.loop(ranks, 1, given, add)
+            sums = self.loop(self._words_of(ranks), 1, given, add)
             steps = [
                 lambda total=total, target=target: self.store_row(total, self.output, target)
                 for total, target in zip(sums, targets, strict=True)
@@ -188,3 +224,36 @@ class _Branches(VectorCode):
             self.until(self.left, steps)
 
         self.loop(columns, self.lanes, [], widen)
+
+
+class _PairedBranches(_Branches):
+    """The kernel for processors that multiply pairs of bfloat16 and add both products at once.
+
+    A pair is two inputs of a row or of A, or two ranks of the middle or of B.
+    """
+
+    def _copy_rows(self) -> None:
+        """Rows are read as they are."""
+
+    def _words_per_row(self) -> Any:
+        return self.build.sdiv(self.inputs, self.index(2))
+
+    def _pair(self, base: Any, place: Any, number: Any) -> Any:
+        build = self.build
+        place = build.add(place, build.mul(number, self.index(2)))
+        return build.load(self.at(base, place, I16), align=2, typ=F32)
+
+    def _row_word(self, token: int, number: Any) -> Any:
+        return self._pair(self.rows, self.sources[token], number)
+
+    def _keep(self, middle: Any, place: Any) -> None:
+        self.store_row(middle, self.middle, place)
+
+    def _middle_word(self, place: Any, number: Any) -> Any:
+        return self._pair(self.middle, place, number)
+
+    def _words_of(self, ranks: Any) -> Any:
+        return self.build.sdiv(ranks, self.index(2))
+
+    def _dot(self, a: Any, b: Any, total: Any) -> Any:
+        return self.multiply_add_pairs(a, b, total)

@@ -7,11 +7,12 @@ writes to: adapters can be applied in any order, by several threads at once, wit
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from models.branches import add_low_rank, lanes_for
+from models.branches import add_low_rank, lanes_for, takes_pairs
 from models.kernels import Linear, Products
 from models.lora import LowRank
 
@@ -33,7 +34,7 @@ class Unit:
         """Number of weights."""
         return sum(layer.weight.numel() for layer in self.layers)
 
-    @property
+    @cached_property
     def lanes(self) -> int:
         """Floats per vector with which its branches can be computed."""
         return lanes_for([self.layers[0].in_features, *(one.out_features for one in self.layers)])
@@ -59,21 +60,33 @@ class Unit:
         weight = weights[0] if len(weights) == 1 else torch.cat(weights)
         return Linear(products.lay_out(weight.to(dtype)), self._joined(biases, dtype))
 
-    def branch(self, edits: Mapping[str, LowRank]) -> "Branch":
+    def branch(self, edits: Mapping[str, LowRank], dtype: torch.dtype) -> "Branch":
         """The unit's edits side by side: each reads its own part of the narrow middle."""
+        paired = takes_pairs(dtype, self.lanes)
         down, up, parts = [], [], []
         rank = column = size = 0
         for name, layer in zip(self.names, self.layers, strict=True):
             edit = edits.get(name)
             if edit is not None:
-                down.append(edit.a)
-                up.append((edit.b.T * edit.scaling).ravel())
-                parts.append([rank, len(edit.a), column, layer.out_features, size])
-                rank, size = rank + len(edit.a), size + up[-1].numel()
+                a, b = edit.a, edit.b * edit.scaling
+                if paired and len(a) % 2:
+                    a = torch.cat([a, torch.zeros_like(a[:1])])
+                    b = torch.cat([b, torch.zeros_like(b[:, :1])], dim=1)
+                down.append(a)
+                up.append(_words(b, paired))
+                parts.append([rank, len(a), column, layer.out_features, size])
+                rank, size = rank + len(a), size + len(up[-1])
             column += layer.out_features
         padding = torch.zeros(-rank % self.lanes, self.layers[0].in_features)
-        whole = torch.cat([*down, padding]).T.contiguous()
-        return Branch(whole, torch.cat(up), torch.tensor(parts), self.lanes)
+        whole = torch.cat([*down, padding])
+        return Branch(
+            _words(whole, paired),
+            torch.cat(up),
+            torch.tensor(parts),
+            len(whole),
+            self.lanes,
+            paired,
+        )
 
     def _joined(self, biases: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor | None:
         if all(bias is None for bias in biases):
@@ -90,22 +103,22 @@ class Branch:
     """A unit's low-rank edits beside its pristine weight, as ``models.branches`` reads them.
 
     Attributes:
-        down: float32 [in_features, rank], the edits' A side by side, padded to whole vectors.
-        up: float32, the edits' scaled B, [rank of the edit, its out_features] each, end to end.
+        down: words [in_features, rank], flat: the edits' A, padded to whole vectors.
+        up: words [rank of the edit, its out_features] of each edit's scaled B, flat, end to end.
         parts: int64 [edits, 5]: first column in ``down``, rank, first output, outputs, and where
-            its B begins in ``up``.
+            its B begins in ``up``, in words.
+        rank: columns of ``down``.
         lanes: floats per vector.
+        paired: a word is two rows' numbers in bfloat16, and there are half as many rows; else
+            it is one float32.
     """
 
     down: Tensor
     up: Tensor
     parts: Tensor
+    rank: int
     lanes: int
-
-    @property
-    def rank(self) -> int:
-        """Columns of ``down``, padding included."""
-        return self.down.shape[1]
+    paired: bool
 
     def segment(self, start: int, stop: int) -> tuple[int, ...]:
         """What the kernel is told of the tokens that the branch applies to."""
@@ -155,7 +168,14 @@ class Edits:
         if found:
             table = torch.tensor([branch.segment(start, stop) for branch, start, stop in found])
             rank = max(branch.rank for branch, _, _ in found)
-            add_low_rank(rows, output, table, found[0][0].lanes, rank)
+            first = found[0][0]
+            add_low_rank(rows, output, table, first.lanes, rank, paired=first.paired)
 
 
 NO_EDITS = Edits()
+
+
+def _words(matrix: Tensor, paired: bool) -> Tensor:
+    """A matrix by columns, flat, in words of 32 bits: a float32, or a row's next two bfloat16."""
+    words = matrix.to(torch.bfloat16).view(torch.float32) if paired else matrix
+    return words.T.contiguous().ravel()

@@ -21,7 +21,7 @@ from models.packing import Packed, hidden_states, mean_by_text, pack, runs_packe
 # Merging costs as much per weight as this many multiplications of a branch: the weight is read,
 # summed in float32, cast and laid out. A constant and no measurement, so that the same group is
 # always scored the same way, to the last digit.
-MERGE_COST = 12
+MERGE_COST = 48
 
 
 class Forward(Protocol):
@@ -87,7 +87,7 @@ class Encoder:
         """The adapter's edits as branches, by unit."""
         with torch.inference_mode():
             return {
-                unit: self._forward.units[unit].branch(adapter.edits)
+                unit: self._forward.units[unit].branch(adapter.edits, DTYPES[self.precision])
                 for unit in self._edited(adapter)
             }
 

@@ -9,6 +9,7 @@ over is given padded batches of these groups instead; ``models.families`` says w
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,19 +59,27 @@ class Packed:
         input_ids, position_ids: int64 [1, tokens], filler included.
         lengths: int64 [n], tokens per text.
         starts: int64 [n], where each text's first token lies.
-        groups: the texts by length, in the order of the sequence.
+        tokens: of all texts.
+        slack_tokens, width_step: of the groups, see ``pack``.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     lengths: Tensor
     starts: Tensor
-    groups: tuple[Group, ...]
+    tokens: int
+    slack_tokens: int
+    width_step: int
 
     @property
     def filler(self) -> int:
         """Tokens after the last text."""
-        return self.input_ids.shape[1] - self.groups[-1].stop
+        return self.input_ids.shape[1] - self.tokens
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The texts by length, in the order of the sequence; not every forward asks for them."""
+        return tuple(_groups(self.lengths.tolist(), self.slack_tokens, self.width_step))
 
 
 def pack(
@@ -94,17 +103,22 @@ def pack(
     Raises:
         ValueError: a text has no token.
     """
-    lengths = [len(ids) for ids in token_ids]
-    if not all(lengths):
-        raise ValueError(f"text {lengths.index(0)} of {len(lengths)} has no token: nothing to pool")
-    filler = np.zeros(-sum(lengths) % round_to, dtype=np.int64)
-    positions = [np.arange(length) for length in lengths]
+    lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+    if not lengths.all():
+        first = int(np.flatnonzero(lengths == 0)[0])
+        raise ValueError(f"text {first} of {len(lengths)} has no token: nothing to pool")
+    tokens = int(lengths.sum())
+    starts = np.cumsum(lengths) - lengths
+    filler = np.zeros(-tokens % round_to, dtype=np.int64)
+    positions = np.concatenate([np.arange(tokens) - np.repeat(starts, lengths), filler])
     return Packed(
         input_ids=torch.from_numpy(np.concatenate([*token_ids, filler]))[None],
-        position_ids=torch.from_numpy(np.concatenate([*positions, filler]) + position_offset)[None],
-        lengths=torch.tensor(lengths),
-        starts=torch.tensor(lengths).cumsum(0) - torch.tensor(lengths),
-        groups=tuple(_groups(lengths, slack_tokens, min(round_to, WIDTH_STEP))),
+        position_ids=torch.from_numpy(positions + position_offset)[None],
+        lengths=torch.from_numpy(lengths),
+        starts=torch.from_numpy(starts),
+        tokens=tokens,
+        slack_tokens=slack_tokens,
+        width_step=min(round_to, WIDTH_STEP),
     )
 
 
@@ -135,7 +149,7 @@ def runs_packed(model: nn.Module) -> bool:
 
 def mean_by_text(states: Tensor, packed: Packed) -> Tensor:
     """Mean of each text's hidden states, summed in float32: [n, hidden_size]."""
-    real = states[: packed.groups[-1].stop].float()
+    real = states[: packed.tokens].float()
     return torch.segment_reduce(real, "mean", lengths=packed.lengths, axis=0)
 
 

@@ -8,6 +8,7 @@ option this file does not know, lest one of a future PEFT be overlooked.
 import math
 import re
 from collections.abc import Mapping
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -120,9 +121,10 @@ def targeted(
         AdapterError: a target is no linear layer, there is none, or a pattern is malformed.
     """
     try:
-        chosen = {name: module for name, module in modules.items() if _is_target(config, name)}
+        names = _targets(config.model_dump_json(), tuple(modules))
     except re.error as error:
         raise AdapterError(f"{path} holds a pattern that is none: {error}") from error
+    chosen = {name: modules[name] for name in names}
     layers = {name: module for name, module in chosen.items() if isinstance(module, nn.Linear)}
     others = chosen.keys() - layers.keys()
     if others and not _all_linear(config):
@@ -134,6 +136,13 @@ def targeted(
     if not layers:
         raise AdapterError(f"{path}: target_modules names no layer of the backbone")
     return layers
+
+
+@lru_cache(maxsize=64)
+def _targets(config: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The modules that a configuration names; adapters of one recipe have the same."""
+    parsed = LoraConfig.model_validate_json(config)
+    return tuple(name for name in names if _is_target(parsed, name))
 
 
 def _is_target(config: LoraConfig, name: str) -> bool:
@@ -166,10 +175,11 @@ def _is_excluded(config: LoraConfig, name: str) -> bool:
     return any(re.match(rf"(^|.*\.){module}($|\..*)", name) for module in saved)
 
 
-def _endings(name: str) -> set[str]:
+@cache
+def _endings(name: str) -> frozenset[str]:
     """What a list may call a layer: its name, or what follows one of the dots in it."""
     parts = name.split(".")
-    return {".".join(parts[start:]) for start in range(len(parts))}
+    return frozenset(".".join(parts[start:]) for start in range(len(parts)))
 
 
 def _is_in_layers(config: LoraConfig, name: str) -> bool:

@@ -19,7 +19,7 @@ from models.edits import Branch, Edits, Segment
 from models.encoder import Encoder
 from models.jobs import Group, Job, Scored, prepared, read
 from models.kernels import circumstances_of, engine_of, resolved
-from models.memory import give_back
+from models.memory import give_back, keep_freed, page_out
 from models.text import budget_batches, filled_batches, with_limit
 
 __all__ = ["Group", "Scored", "Scorer"]
@@ -62,7 +62,9 @@ class Scorer:
         self.circumstances = f"{circumstances_of(self.precision)} backbone {backbone.sha256}"
         self.threads = threads or _cores()
         self.token_budget = token_budget
+        keep_freed()
         self._encoder = Encoder(backbone, self.precision)
+        page_out(backbone.model.parameters())
         self._tokenizer = cache(partial(with_limit, backbone.tokenizer))
 
     def score(self, adapter: Adapter, texts: Sequence[str], *, verify: bool = True) -> Scored:
@@ -85,8 +87,8 @@ class Scorer:
             score is off by more than ``models.jobs.PROBE_TOLERANCE``.
         """
         # One thread prepares while the others compute; each multiplies on one core.
-        with _threads(1) as preparing, _threads(self.threads) as computing:
-            queue = _Queue(self._encoder, computing, self.threads, self.token_budget)
+        with _Trimmed() as batches, _threads(1) as preparing, _threads(self.threads) as computing:
+            queue = _Queue(self._encoder, computing, self.threads, self.token_budget, batches)
             try:
                 for group in groups:
                     queue.add(preparing.submit(self._entry, group).result())
@@ -111,11 +113,10 @@ class Scorer:
                 )
             limit = min(adapter.scoring.max_tokens, self.backbone.max_tokens)
             job = prepared(group, adapter, self._tokenizer(limit))
-            entry = _Entry(job)
             if job.tokens < self._encoder.break_even(adapter):
-                entry.branches = self._encoder.branches(adapter)
+                entry = _Entry(job, branches=self._encoder.branches(adapter))
             else:
-                entry.merged = Edits(self._encoder.merged(adapter))
+                entry = _Entry(job, merged=Edits(self._encoder.merged(adapter)))
         except AdapterError as error:
             return _Entry(error)
         entry.load_ms = (time.perf_counter() - started) * 1e3 - job.tokenising_ms
@@ -138,25 +139,41 @@ class _Entry:
     merged: Edits | None = None
     branches: Mapping[str, Branch] | None = None
     load_ms: float = 0.0
+    waiting: int = 0  # parts that wait for others to share their batch
     batches: list[Future[None]] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
-        started = self.merged is None and self.branches is None
-        return started and all(batch.done() for batch in self.batches)
+        return not self.waiting and all(batch.done() for batch in self.batches)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Some texts of a small group, for a batch of several groups."""
+
+    entry: _Entry
+    part: Part
+    tokens: int
+    branches: Mapping[str, Branch]
 
 
 class _Queue:
     """Groups in the order they came: some wait to share a batch, some are computed, some done."""
 
-    def __init__(self, encoder: Encoder, pool: ThreadPoolExecutor, threads: int, token_budget: int):
-        self._encoder, self._pool = encoder, pool
+    def __init__(
+        self,
+        encoder: Encoder,
+        pool: ThreadPoolExecutor,
+        threads: int,
+        token_budget: int,
+        batches: "_Trimmed",
+    ):
+        self._encoder, self._pool, self._batches = encoder, pool, batches
         self._most_running = threads + BATCHES_AHEAD
         self._token_budget = token_budget
         self._entries: deque[_Entry] = deque()
-        self._sharing: list[tuple[_Entry, Job]] = []
+        self._shares: list[_Share] = []
         self._running: set[Future[None]] = set()
-        self._submitted = 0
 
     def add(self, entry: _Entry) -> None:
         """Take in a group; waits while enough others are under way."""
@@ -166,7 +183,8 @@ class _Queue:
         if entry.merged is not None:
             self._start(entry, entry.outcome, entry.merged)
         else:
-            self._gather(entry, entry.outcome)
+            self._gather(entry, entry.outcome, entry.branches or {})
+        entry.merged = entry.branches = None
         while len(self._running) > self._most_running:
             self._running = wait(self._running, return_when=FIRST_COMPLETED).not_done
 
@@ -193,39 +211,70 @@ class _Queue:
         batches = budget_batches if self._encoder.likes_equal_lengths else filled_batches
         for positions in batches(job.lengths, self._token_budget):
             self._submit(Batch([Part(job, positions)], edits), [entry])
-        entry.merged = None
 
-    def _gather(self, entry: _Entry, job: Job) -> None:
-        pooling = job.adapter.head.pooling
-        if self._sharing and self._sharing[0][1].adapter.head.pooling != pooling:
-            self._share()
-        self._sharing.append((entry, job))
-        if sum(other.tokens for _, other in self._sharing) >= self._token_budget:
-            self._share()
+    def _gather(self, entry: _Entry, job: Job, branches: Mapping[str, Branch]) -> None:
+        """Put a small group's texts into the batches that are filled next."""
+        order = np.argsort(job.lengths, kind="stable")
+        ends = np.cumsum(job.lengths[order])
+        start = done = 0
+        while start < len(order):
+            room = self._room(job)
+            stop = int(np.searchsorted(ends, done + room, side="right"))
+            if stop == start and self._shares:
+                self._share()
+                continue
+            stop = max(stop, start + 1)  # a text longer than a batch makes one of its own
+            tokens = int(ends[stop - 1]) - done
+            self._shares.append(_Share(entry, Part(job, order[start:stop]), tokens, branches))
+            entry.waiting += 1
+            start, done = stop, done + tokens
+
+    def _room(self, job: Job) -> int:
+        """Tokens that the batch in the making still takes of a job."""
+        if self._shares and self._shares[0].part.job.adapter.head.pooling != (
+            job.adapter.head.pooling
+        ):
+            return 0
+        return self._token_budget - sum(share.tokens for share in self._shares)
 
     def _share(self) -> None:
-        """Compute the small groups that have come together, as one batch."""
-        parts, segments, start = [], [], 0
-        for entry, job in self._sharing:
-            parts.append(Part(job, np.arange(len(job.lengths))))
-            segments.append(Segment(start, start + job.tokens, entry.branches or {}))
-            start += job.tokens
-        if parts:
-            self._submit(
-                Batch(parts, Edits(segments=segments)), [entry for entry, _ in self._sharing]
-            )
-        for entry, _ in self._sharing:
-            entry.branches = None
-        self._sharing = []
+        """Compute the texts that have come together, as one batch."""
+        shares, self._shares = self._shares, []
+        if not shares:
+            return
+        stops = np.cumsum([share.tokens for share in shares]).tolist()
+        segments = [
+            Segment(stop - share.tokens, stop, share.branches)
+            for share, stop in zip(shares, stops, strict=True)
+        ]
+        batch = Batch([share.part for share in shares], Edits(segments=segments))
+        self._submit(batch, [share.entry for share in shares])
+        for share in shares:
+            share.entry.waiting -= 1
 
     def _submit(self, batch: Batch, entries: Sequence[_Entry]) -> None:
         future = self._pool.submit(compute, batch, self._encoder)
-        self._submitted += 1
-        if self._submitted % BATCHES_PER_TRIM == 0:
-            give_back()
+        self._batches.count()
         self._running.add(future)
         for entry in entries:
             entry.batches.append(future)
+
+
+class _Trimmed:
+    """Counts batches; gives memory that was kept for the next one back from time to time."""
+
+    def __enter__(self) -> "_Trimmed":
+        self._number = 0
+        return self
+
+    def count(self) -> None:
+        self._number += 1
+        if self._number % BATCHES_PER_TRIM == 0:
+            give_back()
+
+    def __exit__(self, *_: object) -> None:
+        if self._number > 1:
+            give_back()
 
 
 def _cores() -> int:

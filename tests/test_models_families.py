@@ -77,7 +77,7 @@ def together(backbone, texts, model=None, **how):
     packed = pack(texts, position_offset=backbone.position_offset, **how)
     with torch.inference_mode():
         states = hidden_states(model or backbone.model, packed)
-    return list(torch.split(states[: packed.groups[-1].stop], packed.lengths.tolist()))
+    return list(torch.split(states[: packed.tokens], packed.lengths.tolist()))
 
 
 def worst(left, right):

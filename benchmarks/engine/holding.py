@@ -28,13 +28,14 @@ from benchmarks.engine.rivals_models import InTurn
 from benchmarks.engine.rivals_peft import SetAdapter
 from benchmarks.engine.systems import Clock, Place, Setting
 from models.adapters import load_adapter
+from models.scorer import Group
 
 # Every process scores as many groups, whatever the number of items that share them, so that the
-# libraries' own caches are alike; a group has enough tokens for its adapter to be merged.
+# libraries' own caches are alike.
 GROUPS = {"minilm": 100, "bert-base": 27}
 TEXTS = 20
 MB = 1e6
-Score = Callable[[ItemWork], object]
+Score = Callable[[Sequence[ItemWork]], object]
 
 
 def measured(system: str, place: Place, n: int) -> dict[str, float]:
@@ -45,8 +46,12 @@ def measured(system: str, place: Place, n: int) -> dict[str, float]:
     before = _now()
     _reset_peak()
     score = HOLDERS[system](place, range(n))
-    for group in range(GROUPS[place.backbone]):
-        score(ItemWork(group % n, items[group % len(items)].texts[:TEXTS]))
+    score(
+        [
+            ItemWork(group % n, items[group % len(items)].texts[:TEXTS])
+            for group in range(GROUPS[place.backbone])
+        ]
+    )
     after = _now()
     return {
         "items": n,
@@ -65,18 +70,21 @@ def hold_ours(place: Place, numbers: Sequence[int]) -> Score:
         load_adapter(adapter_folder(place.backbone, place.variant, number), encoder)
         for number in numbers
     ]
-    return lambda item: engine.scorer.score(adapters[item.number], item.texts)
+
+    def score(work: Sequence[ItemWork]) -> object:
+        groups = [
+            Group(lambda item=item: adapters[item.number], item.texts)  # type: ignore[misc]
+            for item in work
+        ]
+        return list(engine.scorer.score_groups(groups))
+
+    return score
 
 
 def hold_in_turn(place: Place, _: Sequence[int]) -> Score:
     """The engine as the nightly flow runs it: each adapter is read for its turn and let go."""
-    engine, encoder = Engine(place), backbone(place.backbone)
-
-    def score(item: ItemWork) -> object:
-        folder = adapter_folder(place.backbone, place.variant, item.number)
-        return engine.scorer.score(load_adapter(folder, encoder), item.texts)
-
-    return score
+    engine = Engine(place)
+    return lambda work: engine.run(work, Setting(), Clock())
 
 
 def hold_models(place: Place, numbers: Sequence[int]) -> Score:
@@ -84,9 +92,9 @@ def hold_models(place: Place, numbers: Sequence[int]) -> Score:
     system = InTurn(place)
     models = [system.load(number) for number in numbers]
 
-    def score(item: ItemWork) -> object:
+    def score(work: Sequence[ItemWork]) -> object:
         with torch.inference_mode():
-            return system.score(models[item.number], item, Setting())
+            return [system.score(models[item.number], item, Setting()) for item in work]
 
     return score
 
@@ -95,7 +103,7 @@ def hold_peft(place: Place, numbers: Sequence[int]) -> Score:
     """B2: one model, every adapter loaded into it."""
     system = SetAdapter(place)
     system.prepare(numbers)
-    return lambda item: system.run([item], Setting(), Clock())
+    return lambda work: [system.run([item], Setting(), Clock()) for item in work]
 
 
 HOLDERS: dict[str, Callable[[Place, Sequence[int]], Score]] = {
