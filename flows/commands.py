@@ -33,6 +33,7 @@ TOLD = {
     "pydantic_core._pydantic_core.ValidationError": ERROR,
     "models.adapter_files.AdapterError": HELD,
     "models.backbone.BackboneError": ERROR,
+    "models.devices.DeviceError": ERROR,
     "tasks.tracking.TrackingError": ERROR,
     "warehouse.db.WarehouseLockedError": ERROR,
     "warehouse.db.WarehouseTooNewError": ERROR,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows.settings import Settings
 from models.backbone import resolve_backbone
+from models.devices import device_named
 from models.kernels import Precision, engine_of, resolved
 from tasks import evaluation, inference, reporting, run_log
 from tasks.inference import ShardResult
@@ -80,7 +81,8 @@ def score_and_report(
         reasons: what already holds the run, one sentence each.
     """
     _catch_up(settings)
-    precision = resolved(settings.precision)
+    precision = resolved(settings.precision, device_named(settings.device))
+    engine = f"{engine_of(precision)} {settings.max_tokens} tokens"
     plan = plan_scoring(
         settings.warehouse,
         settings.parts,
@@ -88,7 +90,7 @@ def score_and_report(
         adapters,
         selection,
         backbone_sha256=resolve_backbone(settings.backbone).sha256,
-        engine=f"{engine_of(precision)} {settings.max_tokens} tokens",
+        engine=engine if settings.device == "cpu" else f"{engine} {settings.device}",
     )
     fetch_adapters(tracking_of(settings), _applied(plan, adapters), settings.adapters)
     results = _score(settings, plan, precision)
@@ -164,6 +166,7 @@ def _score(settings: Settings, plan: Plan, precision: Precision) -> list[ShardRe
                 settings.backbone,
                 settings.max_tokens,
                 precision,
+                settings.device,
                 advance,
             )
             for shard in plan.shards
@@ -205,5 +208,6 @@ def _shown(settings: Settings) -> dict[str, str]:
         "backbone": backbone.name,
         "backbone_sha256": backbone.sha256,
         "max_tokens": str(settings.max_tokens),
-        "precision": resolved(settings.precision),
+        "precision": resolved(settings.precision, device_named(settings.device)),
+        "device": settings.device,
     }

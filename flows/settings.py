@@ -32,6 +32,11 @@ class Settings(BaseSettings):
         description="of the backbone's arithmetic: auto is bf16 where a probe of this machine "
         "finds it faster; fp32 is the audit mode, exact and slower",
     )
+    device: Literal["cpu", "cuda"] = Field(
+        default="cpu",
+        description="where responses are scored; on cuda, a GPU, every adapter's probe predictions "
+        "are compared in every run",
+    )
     max_characters: int = Field(
         default=20_000, ge=1, description="a response longer than this is rejected"
     )

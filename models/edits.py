@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from models.branches import add_low_rank, lanes_for, takes_pairs
+from models.devices import sent
+from models.grouped import GroupedBranch, add_grouped
 from models.kernels import Linear, Products
 from models.lora import LowRank
 
@@ -88,11 +90,16 @@ class Unit:
             paired,
         )
 
+    def grouped_branch(self, edits: Mapping[str, LowRank], dtype: torch.dtype) -> GroupedBranch:
+        """The edit of a unit of one layer, for a GPU's grouped products."""
+        edit = edits[self.names[0]]
+        return GroupedBranch.of(edit.a, edit.b * edit.scaling, dtype)
+
     def _joined(self, biases: Sequence[Tensor | None], dtype: torch.dtype) -> Tensor | None:
         if all(bias is None for bias in biases):
             return None
         whole = [
-            torch.zeros(layer.out_features) if bias is None else bias
+            layer.weight.new_zeros(layer.out_features) if bias is None else bias
             for layer, bias in zip(self.layers, biases, strict=True)
         ]
         return torch.cat(whole).to(dtype)
@@ -133,13 +140,16 @@ class Branch:
         )
 
 
+Branches = Mapping[str, Branch | GroupedBranch]
+
+
 @dataclass(frozen=True)
 class Segment:
     """Tokens of a batch that one adapter's branches apply to."""
 
     start: int
     stop: int
-    branches: Mapping[str, Branch]
+    branches: Branches
 
 
 @dataclass(frozen=True)
@@ -153,6 +163,7 @@ class Edits:
 
     merged: Mapping[str, Linear] = field(default_factory=dict)
     segments: Sequence[Segment] = ()
+    _sent: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def has_branches(self, unit: str) -> bool:
         """Whether any part of the batch has a branch of the unit."""
@@ -160,16 +171,30 @@ class Edits:
 
     def add_branches(self, unit: str, rows: Tensor, output: Tensor) -> None:
         """Add the unit's branches to what its product made of the batch's rows, in place."""
+        if not self.has_branches(unit):
+            return
+        branches = [segment.branches.get(unit) for segment in self.segments]
+        if any(isinstance(branch, GroupedBranch) for branch in branches):
+            stops = self._stops(rows.device)
+            stop = self.segments[-1].stop
+            add_grouped(rows[:stop], output[:stop], branches, stops)  # type: ignore[arg-type]
+            return
         found = [
-            (segment.branches[unit], segment.start, segment.stop)
-            for segment in self.segments
-            if unit in segment.branches
+            (branch, segment.start, segment.stop)
+            for branch, segment in zip(branches, self.segments, strict=True)
+            if isinstance(branch, Branch)
         ]
-        if found:
-            table = torch.tensor([branch.segment(start, stop) for branch, start, stop in found])
-            rank = max(branch.rank for branch, _, _ in found)
-            first = found[0][0]
-            add_low_rank(rows, output, table, first.lanes, rank, paired=first.paired)
+        table = torch.tensor([branch.segment(start, stop) for branch, start, stop in found])
+        rank = max(branch.rank for branch, _, _ in found)
+        first = found[0][0]
+        add_low_rank(rows, output, table, first.lanes, rank, paired=first.paired)
+
+    def _stops(self, device: torch.device) -> Tensor:
+        """Where the segments end, copied to the device once."""
+        if device not in self._sent:
+            stops = torch.tensor([segment.stop for segment in self.segments], dtype=torch.int32)
+            self._sent[device] = sent(stops, device)
+        return self._sent[device]
 
 
 NO_EDITS = Edits()

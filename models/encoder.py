@@ -13,15 +13,13 @@ from models import bert
 from models.adapters import Adapter, AdapterError
 from models.backbone import Backbone
 from models.branches import FEWEST_LANES
-from models.edits import NO_EDITS, Branch, Edits, Unit
+from models.costs import merge_cost
+from models.devices import CPU, fetched, moved
+from models.edits import NO_EDITS, Branches, Edits, Unit
 from models.heads import Pooling
-from models.kernels import DTYPES, Linear, Precision, Products, fastest_products
+from models.kernels import DTYPES, Linear, Precision, Products, Rows, fastest_products
+from models.lora import LowRank
 from models.packing import Packed, hidden_states, mean_by_text, pack, runs_packed
-
-# Merging costs as much per weight as this many multiplications of a branch: the weight is read,
-# summed in float32, cast and laid out. A constant and no measurement, so that the same group is
-# always scored the same way, to the last digit.
-MERGE_COST = 48
 
 
 class Forward(Protocol):
@@ -41,14 +39,17 @@ class Encoder:
     Nothing here is changed after it is made, so threads may share it.
     """
 
-    def __init__(self, backbone: Backbone, precision: Precision):
+    def __init__(self, backbone: Backbone, precision: Precision, device: torch.device = CPU):
         self.precision = precision
         self.position_offset = backbone.position_offset
-        self._products = fastest_products(precision)
-        own = bert.supports_model(backbone.model)
+        self._device = device
+        self._products = fastest_products(precision) if device == CPU else Rows()
+        model = backbone.model if device == CPU else moved(backbone.model, device)
+        own = device == CPU and bert.supports_model(model)
         self.likes_equal_lengths = not own  # attention pads texts to the longest of a group
         forward: Any = bert.BertForward if own else LibraryForward
-        self._forward: Forward = forward(backbone.model, precision, self._products)
+        self._forward: Forward = forward(model, precision, self._products)
+        self._merge_cost = merge_cost(self._forward.units, precision, device)
         self._unit_of = {
             name: unit for unit, layers in self._forward.units.items() for name in layers.names
         }
@@ -67,7 +68,7 @@ class Encoder:
         if not (units and additive and self._forward.branched.issuperset(names)):
             return 0.0
         per_token = sum(unit.branch_size(adapter.edits) for unit in units)
-        return MERGE_COST * sum(unit.size for unit in units) / per_token
+        return self._merge_cost * sum(unit.size for unit in units) / per_token
 
     def merged(self, adapter: Adapter) -> dict[str, Linear]:
         """The units that an adapter edits, with its edits written in.
@@ -78,18 +79,19 @@ class Encoder:
         with torch.inference_mode():
             return {
                 unit: self._forward.units[unit].merged(
-                    adapter.edits, self._products, DTYPES[self.precision]
+                    self._here(adapter), self._products, DTYPES[self.precision]
                 )
                 for unit in self._edited(adapter)
             }
 
-    def branches(self, adapter: Adapter) -> dict[str, Branch]:
+    def branches(self, adapter: Adapter) -> Branches:
         """The adapter's edits as branches, by unit."""
+        edits, dtype = self._here(adapter), DTYPES[self.precision]
+        units = {name: self._forward.units[name] for name in self._edited(adapter)}
         with torch.inference_mode():
-            return {
-                unit: self._forward.units[unit].branch(adapter.edits, DTYPES[self.precision])
-                for unit in self._edited(adapter)
-            }
+            if self._device == CPU:
+                return {name: unit.branch(edits, dtype) for name, unit in units.items()}
+            return {name: unit.grouped_branch(edits, dtype) for name, unit in units.items()}
 
     def pooled(self, packed: Packed, edits: Edits, pooling: Pooling) -> Tensor:
         """One vector per text, float32 [n, hidden_size].
@@ -100,10 +102,16 @@ class Encoder:
             pooling: mean over a text's tokens, or its first or last one.
         """
         with torch.inference_mode():
+            packed = packed if self._device == CPU else packed.to(self._device)
             if pooling == "mean":
-                return mean_by_text(self._forward.hidden_states(packed, edits), packed)
+                return fetched(mean_by_text(self._forward.hidden_states(packed, edits), packed))
             rows = packed.starts if pooling == "first" else packed.starts + packed.lengths - 1
-            return self._forward.hidden_states(packed, edits, rows).float()
+            return fetched(self._forward.hidden_states(packed, edits, rows).float())
+
+    def _here(self, adapter: Adapter) -> Mapping[str, LowRank]:
+        if self._device == CPU:
+            return adapter.edits
+        return {name: edit.to(self._device) for name, edit in adapter.edits.items()}
 
     def _edited(self, adapter: Adapter) -> list[str]:
         unused = sorted(adapter.edits.keys() - self._unit_of.keys())
@@ -147,7 +155,8 @@ class LibraryForward:
 
     def _per_token(self, layers: Mapping[str, nn.Module]) -> frozenset[str]:
         """The units that are given every token of a packed batch, in its order."""
-        packed = pack([np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64)])
+        device = next(iter(self.units.values())).layers[0].weight.device
+        packed = pack([np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64)]).to(device)
         shapes: dict[str, torch.Size] = {}
 
         def note(name: str, inputs: tuple[Tensor, ...]) -> None:
@@ -165,7 +174,7 @@ class LibraryForward:
         return frozenset(
             name
             for name, shape in shapes.items()
-            if shape == whole and self.units[name].lanes >= FEWEST_LANES
+            if shape == whole and (device != CPU or self.units[name].lanes >= FEWEST_LANES)
         )
 
 

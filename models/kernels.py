@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, linear
 
+from models.devices import CPU, kind_of
 from models.jit import host_processor
 
 Precision = Literal["bf16", "fp32"]
@@ -127,9 +128,13 @@ def fastest_precision() -> Precision:
     return "bf16" if bf16 * BF16_GAIN < fp32 else "fp32"
 
 
-def resolved(precision: Literal["auto", "bf16", "fp32"]) -> Precision:
+def resolved(precision: Literal["auto", "bf16", "fp32"], device: torch.device = CPU) -> Precision:
     """The precision that a setting means on this machine."""
-    return fastest_precision() if precision == "auto" else precision
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return fastest_precision()
 
 
 def engine_of(precision: Literal["auto", "bf16", "fp32"]) -> str:
@@ -137,10 +142,12 @@ def engine_of(precision: Literal["auto", "bf16", "fp32"]) -> str:
     return f"{resolved(precision)} gradeline-{version('gradeline')}"
 
 
-def circumstances_of(precision: Precision) -> str:
+def circumstances_of(precision: Precision, device: torch.device = CPU) -> str:
     """What two runs must have in common to score alike to the last digit."""
-    kind = type(fastest_products(precision)).__name__
-    return f"{engine_of(precision)} {kind} torch-{torch.__version__} {host_processor()}"
+    where = kind_of(device)
+    if device == CPU:
+        where = f"{type(fastest_products(precision)).__name__} {host_processor()}"
+    return f"{engine_of(precision)} torch-{torch.__version__} {where}"
 
 
 KINDS: tuple[Products, ...] = (

@@ -1,7 +1,7 @@
 """Low-rank edits of linear layers (Hu et al. 2021, LoRA): W0 + scaling * B A, and variants."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,13 @@ class LowRank:
     def is_additive(self) -> bool:
         """Whether the edit is a product of A and B alone: it can run beside the pristine layer."""
         return self.magnitude is None and self.bias is None and self.branch_bias is None
+
+    def to(self, device: torch.device) -> "LowRank":
+        """The same edit on another device."""
+        parts: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if torch.is_tensor(value)
+        }
+        return replace(self, **parts)
 
     def weight(self, pristine: Tensor) -> Tensor:
         """The edited weight, float32 [out_features, in_features], from the pristine one."""

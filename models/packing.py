@@ -8,7 +8,7 @@ over is given padded batches of these groups instead; ``models.families`` says w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from models.devices import sent
 from models.packed_attention import ATTENTION, padded
 
 # A group takes in the next text while it is at most this much longer than the group's first.
@@ -50,6 +51,18 @@ class Group:
     unpad: Tensor | None
     mask: Tensor | None
 
+    def to(self, device: torch.device) -> "Group":
+        """The same group on another device."""
+        if self.pad is None or self.unpad is None or self.mask is None:
+            return self
+        shape = self.mask.shape
+        return replace(
+            self,
+            pad=sent(self.pad, device),
+            unpad=sent(self.unpad, device),
+            mask=sent(self.mask[:, :, :1].contiguous(), device).expand(shape),
+        )
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -60,6 +73,7 @@ class Packed:
         lengths: int64 [n], tokens per text.
         starts: int64 [n], where each text's first token lies.
         tokens: of all texts.
+        sizes: the lengths as numbers, which are needed where the tensors are far away.
         slack_tokens, width_step: of the groups, see ``pack``.
     """
 
@@ -68,8 +82,15 @@ class Packed:
     lengths: Tensor
     starts: Tensor
     tokens: int
+    sizes: tuple[int, ...]
     slack_tokens: int
     width_step: int
+
+    def to(self, device: torch.device) -> "Packed":
+        """The same texts on another device."""
+        names = ("input_ids", "position_ids", "lengths", "starts")
+        parts: dict[str, Any] = {name: sent(getattr(self, name), device) for name in names}
+        return replace(self, **parts)
 
     @property
     def filler(self) -> int:
@@ -79,7 +100,8 @@ class Packed:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The texts by length, in the order of the sequence; not every forward asks for them."""
-        return tuple(_groups(self.lengths.tolist(), self.slack_tokens, self.width_step))
+        groups = _groups(self.sizes, self.slack_tokens, self.width_step)
+        return tuple(group.to(self.lengths.device) for group in groups)
 
 
 def pack(
@@ -117,6 +139,7 @@ def pack(
         lengths=torch.from_numpy(lengths),
         starts=torch.from_numpy(starts),
         tokens=tokens,
+        sizes=tuple(lengths.tolist()),
         slack_tokens=slack_tokens,
         width_step=min(round_to, WIDTH_STEP),
     )
@@ -197,7 +220,6 @@ def _states_by_group(model: nn.Module, packed: Packed, below: Tensor | None) -> 
 
 
 def _joined(packed: Packed) -> list[Group]:
-    lengths = packed.lengths.tolist()
     groups: list[Group] = []
     texts = 0
     for group in packed.groups:
@@ -207,7 +229,8 @@ def _joined(packed: Packed) -> list[Group]:
             count = last.count + group.count
             padding = count * width - last.count * last.width - group.count * group.width
             if padding < CALL_TOKENS:
-                groups[-1] = _group(lengths[texts - count : texts], last.start, width)
+                sizes = packed.sizes[texts - count : texts]
+                groups[-1] = _group(sizes, last.start, width).to(packed.lengths.device)
                 continue
         groups.append(group)
     return groups

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -15,7 +15,8 @@ import torch
 from models.adapters import Adapter, AdapterError
 from models.backbone import Backbone
 from models.batches import Batch, Part, compute
-from models.edits import Branch, Edits, Segment
+from models.devices import CPU
+from models.edits import Branches, Edits, Segment
 from models.encoder import Encoder
 from models.jobs import Group, Job, Scored, prepared, read
 from models.kernels import circumstances_of, engine_of, resolved
@@ -24,8 +25,11 @@ from models.text import budget_batches, filled_batches, with_limit
 
 __all__ = ["Group", "Scored", "Scorer"]
 
-# A batch's widest activations then fit a processor's caches; more tokens were slower.
-TOKEN_BUDGET = 2048
+# A batch's widest activations then fit a processor's caches; more tokens were slower. A GPU
+# needs more to be busy; its number is not measured.
+TOKEN_BUDGET = {"cpu": 2048, "cuda": 32768}
+# Batches at a time on a GPU: one is packed while another is computed.
+GPU_THREADS = 2
 # Batches that wait while every core is busy; each may keep an adapter's merged weights alive.
 BATCHES_AHEAD = 2
 # Freed memory goes back to the system after so many batches.
@@ -44,8 +48,9 @@ class Scorer:
         backbone: from ``models.backbone.load_backbone``; never written to.
         precision: of the encoder; heads are float32 always. ``auto``: what this machine runs
             fastest; ``fp32``: for audits.
+        device: where batches are computed, see ``models.devices.device_named``.
         threads: batches that are computed side by side; None: one per core.
-        token_budget: most tokens in a batch.
+        token_budget: most tokens in a batch; None: what suits the device.
     """
 
     def __init__(
@@ -53,17 +58,21 @@ class Scorer:
         backbone: Backbone,
         *,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
+        device: torch.device = CPU,
         threads: int | None = None,
-        token_budget: int = TOKEN_BUDGET,
+        token_budget: int | None = None,
     ):
         self.backbone = backbone
-        self.precision = resolved(precision)
+        self.precision = resolved(precision, device)
         self.engine = engine_of(self.precision)
-        self.circumstances = f"{circumstances_of(self.precision)} backbone {backbone.sha256}"
-        self.threads = threads or _cores()
-        self.token_budget = token_budget
+        circumstances = circumstances_of(self.precision, device)
+        self.circumstances = f"{circumstances} backbone {backbone.sha256}"
+        self.threads = threads or (_cores() if device == CPU else GPU_THREADS)
+        self.token_budget = token_budget or TOKEN_BUDGET[device.type]
+        # No GPU has run this code yet: there the probes are compared every time.
+        self.is_unproven = device != CPU
         keep_freed()
-        self._encoder = Encoder(backbone, self.precision)
+        self._encoder = Encoder(backbone, self.precision, device)
         page_out(backbone.model.parameters())
         self._tokenizer = cache(partial(with_limit, backbone.tokenizer))
 
@@ -137,7 +146,7 @@ class _Entry:
 
     outcome: Job | AdapterError
     merged: Edits | None = None
-    branches: Mapping[str, Branch] | None = None
+    branches: Branches | None = None
     load_ms: float = 0.0
     waiting: int = 0  # parts that wait for others to share their batch
     batches: list[Future[None]] = field(default_factory=list)
@@ -154,7 +163,7 @@ class _Share:
     entry: _Entry
     part: Part
     tokens: int
-    branches: Mapping[str, Branch]
+    branches: Branches
 
 
 class _Queue:
@@ -212,7 +221,7 @@ class _Queue:
         for positions in batches(job.lengths, self._token_budget):
             self._submit(Batch([Part(job, positions)], edits), [entry])
 
-    def _gather(self, entry: _Entry, job: Job, branches: Mapping[str, Branch]) -> None:
+    def _gather(self, entry: _Entry, job: Job, branches: Branches) -> None:
         """Put a small group's texts into the batches that are filled next."""
         order = np.argsort(job.lengths, kind="stable")
         ends = np.cumsum(job.lengths[order])

@@ -23,6 +23,7 @@ from prefect.cache_policies import NO_CACHE
 
 from models.adapters import Adapter, AdapterError, load_adapter
 from models.backbone import Backbone, load_backbone
+from models.devices import DeviceName, device_named
 from models.kernels import Precision
 from models.scorer import Group, Scored, Scorer
 from tasks import probes
@@ -65,6 +66,7 @@ def score_shard(
     backbone: str,
     max_tokens: int,
     precision: Precision,
+    device: DeviceName,
     advance: Callable[[int], None] = silent,
 ) -> ShardResult:
     """Score one shard: each adapter applied once, one part written beside the plan.
@@ -80,7 +82,7 @@ def score_shard(
         return ShardResult(shard.name, shard.rows, 0, {}, 0.0, ())
     rows = pq.read_table(plan, filters=[("shard", "=", shard.name)])
     texts = find_texts(responses, rows)
-    scorer = _scorer(backbone, max_tokens, precision)
+    scorer = _scorer(backbone, max_tokens, precision, device)
     work, failures = [], []
     for unit in shard.units:
         ids = _rows_of(rows, unit)["response_id"].to_pylist()
@@ -131,9 +133,13 @@ def commit_scores(
 
 
 @lru_cache(maxsize=1)
-def _scorer(backbone: str, max_tokens: int, precision: Precision) -> Scorer:
+def _scorer(backbone: str, max_tokens: int, precision: Precision, device: DeviceName) -> Scorer:
     """The backbone, loaded once per process."""
-    return Scorer(load_backbone(backbone, max_tokens=max_tokens), precision=precision)
+    return Scorer(
+        load_backbone(backbone, max_tokens=max_tokens),
+        precision=precision,
+        device=device_named(device),
+    )
 
 
 def _work(
@@ -142,7 +148,8 @@ def _work(
     group = Group(
         adapter=partial(_adapter, adapters, unit, scorer.backbone),
         texts=texts,
-        verify=not probes.was_reproduced(adapters, unit.adapter_sha256, scorer),
+        verify=scorer.is_unproven
+        or not probes.was_reproduced(adapters, unit.adapter_sha256, scorer),
     )
     return unit, ids, group
 

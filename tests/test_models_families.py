@@ -172,7 +172,7 @@ def test_a_merged_adapter_gives_what_peft_gives(family):
 @pytest.mark.parametrize("merge_cost", [0, 1_000_000], ids=["merged", "branches"])
 @pytest.mark.filterwarnings("ignore::FutureWarning:transformers")
 def test_scores_are_those_of_the_library_and_peft(family, merge_cost, monkeypatch):
-    monkeypatch.setattr("models.encoder.MERGE_COST", merge_cost)
+    monkeypatch.setattr("models.costs.MERGE_COST", merge_cost)
     adapted, layers = with_adapter(family)
     head = Head("ordinal", "mean", None, torch.randn(3, 32), torch.randn(3))
     adapter = Adapter(

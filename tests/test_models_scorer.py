@@ -80,11 +80,11 @@ def test_groups_come_back_in_order_however_they_were_computed(tiny_backbone, sco
         assert scored.probabilities.shape == (size, adapter.scale.n_points)
 
 
-def test_merged_and_branched_adapters_score_alike(monkeypatch, scorer, adapter):
-    monkeypatch.setattr("models.encoder.MERGE_COST", 0)
-    merged = scorer.score(adapter, MANY)
-    monkeypatch.setattr("models.encoder.MERGE_COST", 1_000_000)
-    branched = scorer.score(adapter, MANY)
+def test_merged_and_branched_adapters_score_alike(monkeypatch, tiny_backbone, adapter):
+    monkeypatch.setattr("models.costs.MERGE_COST", 0)
+    merged = Scorer(tiny_backbone, precision="fp32").score(adapter, MANY)
+    monkeypatch.setattr("models.costs.MERGE_COST", 1_000_000)
+    branched = Scorer(tiny_backbone, precision="fp32").score(adapter, MANY)
     assert not np.array_equal(merged.raw_score, branched.raw_score)  # they were two ways
     np.testing.assert_allclose(branched.raw_score, merged.raw_score, atol=1e-5)
 
