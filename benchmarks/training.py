@@ -1,8 +1,8 @@
 """Training against plain PEFT with bfloat16 autocast, at equal QWK, from texts to saved adapter.
 
-Ten public questions with about 100 answers to learn from, and 1,700 answers pooled from one
+Thirty public questions with about 100 answers to learn from, and 1,700 answers pooled from one
 topic. Both ways train the same answers in turn, the order changing every time, in a process of
-one thread per core, as ``gradeline train`` does. Takes five minutes on two cores.
+one thread per core, as ``gradeline train`` does. Takes a quarter of an hour on two cores.
 
     python -m benchmarks.training
 

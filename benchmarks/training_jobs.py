@@ -14,7 +14,7 @@ from benchmarks.public_data import PublicItem, quality_items
 from benchmarks.quality import FOLDS, folds_of
 from benchmarks.quality_arms import SEED, Fold, Scores
 
-ITEMS, LARGE_ROUNDS = 10, 3
+ITEMS, LARGE_ROUNDS = 30, 3
 N_KNOWN, N_UNKNOWN = 1700, 425
 SMALL, LARGE = 100, 1700
 ARMS = {
