@@ -82,14 +82,15 @@ def score_and_report(
     """
     _catch_up(settings)
     precision = resolved(settings.precision, device_named(settings.device))
-    engine = f"{engine_of(precision)} {settings.max_tokens} tokens"
+    backbone = resolve_backbone(settings.backbone)
+    engine = f"{engine_of(precision)} {settings.max_tokens} tokens {backbone.settings_sha256[:12]}"
     plan = plan_scoring(
         settings.warehouse,
         settings.parts,
         run_id,
         adapters,
         selection,
-        backbone_sha256=resolve_backbone(settings.backbone).sha256,
+        backbone_sha256=backbone.sha256,
         engine=engine if settings.device == "cpu" else f"{engine} {settings.device}",
     )
     fetch_adapters(tracking_of(settings), _applied(plan, adapters), settings.adapters)

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from safetensors.torch import save_file
 
 from models.adapter_files import (
@@ -47,6 +55,8 @@ __all__ = [
 ]
 
 
+# Two special tokens and one of the text's own.
+FEWEST_TOKENS = 3
 VERSIONED = ("torch", "transformers", "safetensors", "tokenizers", "numpy")
 
 
@@ -55,7 +65,7 @@ class Probe(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     text: str
-    raw_score: float
+    raw_score: FiniteFloat
 
 
 class Scoring(HeadRecord):
@@ -77,11 +87,18 @@ class Scoring(HeadRecord):
     score_min: int
     score_max: int
     trait: str
-    max_tokens: int
+    max_tokens: int = Field(ge=FEWEST_TOKENS)
     training_data_sha256: str
     recipe: dict[str, int | float | str | bool | None]
     versions: dict[str, str]
     probes: tuple[Probe, ...]
+
+    @field_validator("score_max")
+    @classmethod
+    def _is_above(cls, score_max: int, others: ValidationInfo) -> int:
+        if score_max <= others.data.get("score_min", score_max):
+            raise ValueError("score_max must be above score_min")
+        return score_max
 
 
 @dataclass(frozen=True)

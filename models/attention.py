@@ -1,6 +1,6 @@
 """Attention within the texts of a packed sequence: no padding, no copies, one pass per head.
 
-The softmax of up to ``lanes`` queries runs side by side, one query per lane of a vector, so no
+The softmax of up to two vectors of queries runs side by side, one query per lane, so no
 sum crosses lanes; keys and values of one head of one text stay in the nearest caches. A
 library's attention is built for long sequences and spends most of its time, on texts of fifty
 tokens, around the products rather than in them; see docs/experiments.md for the measurements.
@@ -65,7 +65,8 @@ def attend(
         scale: factor on the scores before the softmax.
 
     Returns:
-        [queries, heads * head_size]; rows in no span are zero. Sums are float32; weights are
+        [queries, heads * head_size]; rows after the last span's are zero, rows between spans are
+        not written. Sums are float32; weights are
         rounded to bfloat16 where the processor multiplies that in pairs.
     """
     rows, width = query.shape

@@ -1,6 +1,7 @@
 """The shared frozen backbone: found by name, pinned by the sha256 of its weights."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 
 EMBEDDED = "all-MiniLM-L6-v2"
 EMBEDDED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-SNAPSHOT_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
+# Beside the weights: the architecture, its constants, and the tokeniser.
+SETTINGS_FILES = ["*.json", "*.txt", "*.model"]
+SNAPSHOT_FILES = ["*.safetensors", *SETTINGS_FILES]
 
 
 class BackboneError(RuntimeError):
@@ -33,13 +36,18 @@ class BackboneFiles:
     folder: Path
     sha256: str
 
+    @property
+    def settings_sha256(self) -> str:
+        """Hash over the sorted (name, hash) pairs of configuration and tokeniser."""
+        return _settings_sha256(self.folder)
+
 
 @dataclass(frozen=True)
 class Backbone:
     """A loaded encoder or headless decoder in float32, frozen, in evaluation mode.
 
     Attributes:
-        name, sha256, folder: see BackboneFiles.
+        name, sha256, folder, settings_sha256: see BackboneFiles.
         tokenizer: does not truncate, see ``models.text.with_limit``, and gives every text a
             token: where it adds no markers of its own, as decoders' often do not, an empty text
             is padded to one token, the first of bos, pad and eos that it names.
@@ -57,6 +65,11 @@ class Backbone:
     hidden_size: int
     max_tokens: int
     position_offset: int
+
+    @cached_property
+    def settings_sha256(self) -> str:
+        """See BackboneFiles."""
+        return _settings_sha256(self.folder)
 
     @cached_property
     def modules(self) -> "dict[str, nn.Module]":
@@ -147,10 +160,15 @@ def _weights_sha256(folder: Path) -> str:
         raise BackboneError(
             f"{folder} holds no .safetensors file: convert the weights, pickles are not read"
         )
-    hashes = [(shard.name, _file_sha256(shard)) for shard in shards]
-    if len(hashes) == 1:
-        return hashes[0][1]
-    listing = "".join(f"{name} {digest}\n" for name, digest in hashes)
+    return _file_sha256(shards[0]) if len(shards) == 1 else _sha256_of(shards)
+
+
+def _settings_sha256(folder: Path) -> str:
+    return _sha256_of(sorted(path for kind in SETTINGS_FILES for path in folder.glob(kind)))
+
+
+def _sha256_of(paths: Iterable[Path]) -> str:
+    listing = "".join(f"{path.name} {_file_sha256(path)}\n" for path in paths)
     return hashlib.sha256(listing.encode()).hexdigest()
 
 

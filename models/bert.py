@@ -108,7 +108,7 @@ class BertForward:
         return output
 
     def _then_gelu(self, unit: str, states: Tensor, edits: Edits) -> Tensor:
-        if edits.has_branches(unit):
+        if edits.segments:  # whatever the neighbours edit: a score must not depend on them
             return gelu(self._plain(unit, states, edits), approximate=self._approximate)
         return self._products.then_gelu(states, self._layer(unit, edits), self._approximate)
 

@@ -1,6 +1,7 @@
 """A backbone made ready to score: one precision, this machine's kernels, any adapter's edits."""
 
 import copy
+import math
 import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -16,10 +17,12 @@ from models.branches import FEWEST_LANES
 from models.costs import merge_cost
 from models.devices import CPU, fetched, moved
 from models.edits import NO_EDITS, Branches, Edits, Unit
+from models.grouped import RANK_STEP
 from models.heads import Pooling
 from models.kernels import DTYPES, Linear, Precision, Products, Rows, fastest_products
 from models.lora import LowRank
 from models.packing import Packed, hidden_states, mean_by_text, pack, runs_packed
+from models.self_check import check
 
 
 class Forward(Protocol):
@@ -49,6 +52,8 @@ class Encoder:
         self.likes_equal_lengths = not own  # attention pads texts to the longest of a group
         forward: Any = bert.BertForward if own else LibraryForward
         self._forward: Forward = forward(model, precision, self._products)
+        if device == CPU:
+            check(self._forward, backbone, precision, self._products)
         self._merge_cost = merge_cost(self._forward.units, precision, device)
         self._unit_of = {
             name: unit for unit, layers in self._forward.units.items() for name in layers.names
@@ -174,8 +179,16 @@ class LibraryForward:
         return frozenset(
             name
             for name, shape in shapes.items()
-            if shape == whole and (device != CPU or self.units[name].lanes >= FEWEST_LANES)
+            if shape == whole and _takes_branches(self.units[name], device)
         )
+
+
+def _takes_branches(unit: Unit, device: torch.device) -> bool:
+    """Whether the kernels for a unit's branches can read its rows."""
+    if device == CPU:
+        return unit.lanes >= FEWEST_LANES
+    layer = unit.layers[0]
+    return math.gcd(layer.in_features, layer.out_features) % RANK_STEP == 0
 
 
 class _Looked(nn.Module):

@@ -155,6 +155,9 @@ class VectorCode:
         bits = build.bitcast(vector, self.integers)
         odd = build.and_(build.lshr(bits, self._words(16)), self._words(1))
         rounded = build.add(build.add(bits, self._words(0x7FFF)), odd)
+        # The carry of rounding would turn what is no number, its last bits set, into a zero.
+        wrong = build.fcmp_unordered("uno", vector, vector)
+        rounded = build.select(wrong, self._words(0x7FC00000), rounded)
         short = build.trunc(build.lshr(rounded, self._words(16)), ir.VectorType(I16, self.lanes))
         build.store(short, self.at(base, index, I16), align=2)
 
@@ -167,7 +170,10 @@ class VectorCode:
         return self.build.load(self.at(base, index, I16), align=2, typ=self.vector)
 
     def paired(self, first: Any, second: Any) -> Any:
-        """Each lane's two numbers as a pair of bfloat16, rounded to the nearest."""
+        """Each lane's two numbers as a pair of bfloat16, rounded to the nearest.
+
+        What is no number must come from bfloat16: with all of its last bits set it would be lost.
+        """
         build = self.build
         low, high = (
             build.add(build.bitcast(vector, self.integers), self._words(0x8000))

@@ -92,9 +92,10 @@ class Job:
         object.__setattr__(self, "spent_ms", np.zeros(len(self.first)))
 
     @property
-    def tokens(self) -> int:
-        """Tokens of the distinct texts."""
-        return int(self.lengths.sum())
+    def response_tokens(self) -> int:
+        """Tokens of the distinct texts without the probes'."""
+        responses = len(self.encoded.token_ids) - self.probes
+        return int(self.lengths[self.first < responses].sum())
 
     def token_ids(self, positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Token ids of some of the distinct texts."""
@@ -151,7 +152,7 @@ def _check_probes(job: Job, raw_score: NDArray[np.float64], precision: Precision
     stored = np.array([probe.raw_score for probe in job.adapter.scoring.probes])
     worst = float(np.abs(raw_score - stored).max())
     span = job.adapter.scale.score_max - job.adapter.scale.score_min
-    if worst > PROBE_TOLERANCE[precision] * span:
+    if not worst <= PROBE_TOLERANCE[precision] * span:
         raise AdapterError(
             f"the adapter does not reproduce its probe predictions (difference {worst:.2g}): its "
             "files or the backbone are not those it was made with; train it again"

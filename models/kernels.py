@@ -18,10 +18,14 @@ from torch import Tensor
 from torch.nn.functional import gelu, linear
 
 from models.devices import CPU, kind_of
-from models.jit import host_processor
+from models.jit import host_has_pairs, host_lanes, host_processor
 
 Precision = Literal["bf16", "fp32"]
 DTYPES: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp32": torch.float32}
+# The libraries that token ids, hidden states and machine code come from.
+DECISIVE = ("torch", "transformers", "tokenizers", "llvmlite")
+# Blocked weights are used unless they are this much slower than plain ones.
+CLEARLY_SLOWER = 1.2
 # bfloat16 must be this much faster than float32 to be used: slower CPUs emulate it.
 BF16_GAIN = 1.3
 # Rows that the layout is chosen for; a batch has about as many tokens.
@@ -115,9 +119,16 @@ class Blocked:
 
 @cache
 def fastest_products(precision: Precision) -> Products:
-    """The kernels that this machine runs fastest in a precision."""
+    """The kernels that this machine runs fastest in a precision; the first where it is a draw.
+
+    Kinds round at different places, so which is taken must not hang on noise.
+    """
     measured = _measured()
-    return min(KINDS, key=lambda kind: measured[precision, kind])
+    first, *others = KINDS
+    least = min((measured[precision, kind] for kind in others), default=math.inf)
+    if measured[precision, first] < least * CLEARLY_SLOWER:
+        return first
+    return min(others, key=lambda kind: measured[precision, kind])
 
 
 @cache
@@ -146,8 +157,11 @@ def circumstances_of(precision: Precision, device: torch.device = CPU) -> str:
     """What two runs must have in common to score alike to the last digit."""
     where = kind_of(device)
     if device == CPU:
-        where = f"{type(fastest_products(precision)).__name__} {host_processor()}"
-    return f"{engine_of(precision)} torch-{torch.__version__} {where}"
+        pairs = " pairs" if host_has_pairs() else ""
+        kind = type(fastest_products(precision)).__name__
+        where = f"{kind} {host_processor()} {host_lanes()} lanes{pairs}"
+    libraries = " ".join(f"{name}-{version(name)}" for name in DECISIVE)
+    return f"{engine_of(precision)} {libraries} {where}"
 
 
 KINDS: tuple[Products, ...] = (

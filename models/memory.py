@@ -19,7 +19,8 @@ def keep_freed() -> None:
     """Keep freed memory for the next batch, where the C library is glibc.
 
     By default each batch's activations go back to the system when they are freed, and come again
-    page by page, cleared: 6% of the time of scoring small groups. ``give_back`` ends it.
+    page by page, cleared: 6% of the time of scoring small groups. It holds for the whole
+    process; ``give_back`` frees what is kept.
     """
     setting = _function("mallopt")
     if setting is not None:

@@ -87,6 +87,11 @@ def read_config(content: bytes, path: Path) -> LoraConfig:
             f"{path} is no configuration of a LoRA adapter (see {', '.join(found)}): other kinds "
             "of adapter cannot be loaded"
         ) from None
+    for pattern in (*(config.rank_pattern or {}), *(config.alpha_pattern or {})):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise AdapterError(f"{path} holds a pattern that is none: {error}") from error
     used = {key for key, value in (config.model_extra or {}).items() if value} - HARMLESS
     if used:
         raise AdapterError(

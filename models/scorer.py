@@ -19,7 +19,7 @@ from models.devices import CPU
 from models.edits import Branches, Edits, Segment
 from models.encoder import Encoder
 from models.jobs import Group, Job, Scored, prepared, read
-from models.kernels import circumstances_of, engine_of, resolved
+from models.kernels import circumstances_of, resolved
 from models.memory import give_back, keep_freed, page_out
 from models.text import budget_batches, filled_batches, with_limit
 
@@ -64,9 +64,13 @@ class Scorer:
     ):
         self.backbone = backbone
         self.precision = resolved(precision, device)
-        self.engine = engine_of(self.precision)
-        circumstances = circumstances_of(self.precision, device)
-        self.circumstances = f"{circumstances} backbone {backbone.sha256}"
+        self.circumstances = " ".join(
+            [
+                circumstances_of(self.precision, device),
+                f"backbone {backbone.sha256} {backbone.settings_sha256}",
+                f"{backbone.max_tokens} tokens",
+            ]
+        )
         self.threads = threads or (_cores() if device == CPU else GPU_THREADS)
         self.token_budget = token_budget or TOKEN_BUDGET[device.type]
         # No GPU has run this code yet: there the probes are compared every time.
@@ -122,7 +126,7 @@ class Scorer:
                 )
             limit = min(adapter.scoring.max_tokens, self.backbone.max_tokens)
             job = prepared(group, adapter, self._tokenizer(limit))
-            if job.tokens < self._encoder.break_even(adapter):
+            if job.response_tokens < self._encoder.break_even(adapter):
                 entry = _Entry(job, branches=self._encoder.branches(adapter))
             else:
                 entry = _Entry(job, merged=Edits(self._encoder.merged(adapter)))
@@ -182,6 +186,7 @@ class _Queue:
         self._token_budget = token_budget
         self._entries: deque[_Entry] = deque()
         self._shares: list[_Share] = []
+        self._behind = 0  # groups that came after the first of them
         self._running: set[Future[None]] = set()
 
     def add(self, entry: _Entry) -> None:
@@ -194,13 +199,14 @@ class _Queue:
         else:
             self._gather(entry, entry.outcome, entry.branches or {})
         entry.merged = entry.branches = None
+        self._behind += bool(self._shares)
+        if self._behind > RESULTS_WAITING:
+            self._share()
         while len(self._running) > self._most_running:
             self._running = wait(self._running, return_when=FIRST_COMPLETED).not_done
 
     def due(self) -> Iterator[_Entry]:
         """Take out the groups at the head that are done."""
-        if len(self._entries) > RESULTS_WAITING:
-            self._share()
         while self._entries and self._entries[0].is_done:
             yield self._taken()
 
@@ -229,7 +235,7 @@ class _Queue:
         while start < len(order):
             room = self._room(job)
             stop = int(np.searchsorted(ends, done + room, side="right"))
-            if stop == start and self._shares:
+            if stop <= start and self._shares:
                 self._share()
                 continue
             stop = max(stop, start + 1)  # a text longer than a batch makes one of its own
@@ -248,7 +254,7 @@ class _Queue:
 
     def _share(self) -> None:
         """Compute the texts that have come together, as one batch."""
-        shares, self._shares = self._shares, []
+        shares, self._shares, self._behind = self._shares, [], 0
         if not shares:
             return
         stops = np.cumsum([share.tokens for share in shares]).tolist()

@@ -79,7 +79,7 @@ class ItemEvaluation:
         human_distribution: share of rated responses at each score point.
         machine_distribution: share of scored responses at each score point, rated or not.
         n_truncated: scored responses longer than the model reads.
-        near_boundary: scored responses whose raw score lies within NEAR_BOUNDARY of a rounding boundary.
+        near_boundary: scored responses with a raw score within NEAR_BOUNDARY of a boundary.
     """
 
     item_id: str

@@ -1,8 +1,9 @@
 """Which adapters have reproduced their probe predictions here: it need not be shown every night.
 
 An adapter is known by the hash of its files, which is checked whenever it is loaded. While the
-adapter, the backbone, the program, torch, the processor and the precision stay the same, so do
-the probes' scores. The note lies beside the adapter's directory; without it they are scored again.
+adapter, the backbone with its configuration and tokeniser, the longest input, the program, the
+libraries, the processor and the precision stay the same, so do the probes' scores. The note lies
+beside the adapter's directory; without it they are scored again.
 """
 
 import json

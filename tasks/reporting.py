@@ -12,7 +12,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from tasks.charts import bar_chart, qwk_chart
-from tasks.evaluation import ENOUGH_RATED, SMALL_CELL, ItemEvaluation, by_qwk
+from tasks.evaluation import (
+    ENOUGH_RATED,
+    NEAR_BOUNDARY,
+    SMALL_CELL,
+    ItemEvaluation,
+    by_qwk,
+)
 from tasks.summary import median_qwk
 from warehouse.parts import whole_file
 from warehouse.reports import RejectCount, Run
@@ -65,6 +71,7 @@ def write_report(path: Path, summary: RunReport) -> Path:
         rejects=summary.rejects,
         settings={**run.parameters, **summary.settings},
         warnings=summary.warnings,
+        boundary_width=NEAR_BOUNDARY,
         enough_rated=ENOUGH_RATED,
         small_cell=SMALL_CELL,
         open_items=OPEN_ITEMS,

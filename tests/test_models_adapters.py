@@ -233,6 +233,23 @@ def test_damaged_edits_are_refused(tiny_backbone, folder, change, message):
         load_adapter(folder, tiny_backbone)
 
 
+@pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
+def test_a_pattern_that_is_none_is_refused(tiny_backbone, folder, name):
+    rewrite_json(folder / CONFIG, **{name: {"(": 4}})
+    with pytest.raises(AdapterError, match="pattern that is none"):
+        load_adapter(folder, tiny_backbone)
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity"])
+def test_a_probe_that_is_no_number_is_refused(tiny_backbone, folder, value):
+    path = folder / SCORING
+    content = json.loads(path.read_text())
+    content["probes"][0]["raw_score"] = float(value.lower().replace("infinity", "inf"))
+    path.write_text(json.dumps(content))
+    with pytest.raises(AdapterError, match=r"see probes\.0\.raw_score"):
+        load_adapter(folder, tiny_backbone)
+
+
 def test_a_file_that_is_no_safetensors_is_refused(tiny_backbone, folder):
     (folder / WEIGHTS).write_bytes(b"\x80\x04 not tensors")
     with pytest.raises(AdapterError, match="cannot be read"):
@@ -247,6 +264,9 @@ def test_a_file_that_is_no_safetensors_is_refused(tiny_backbone, folder):
         {"pooling": ...},
         {"probes": ...},
         {"comment": "hello"},
+        {"score_max": 1},
+        {"max_tokens": 0},
+        {"max_tokens": -1},
     ],
 )
 def test_a_scoring_file_off_its_format_is_refused(tiny_backbone, folder, changes):

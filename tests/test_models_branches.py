@@ -82,15 +82,18 @@ def test_a_batch_with_fewer_rows_than_its_segments_is_refused():
         edits.add_branches("unit", torch.zeros(8, 32), torch.zeros(8, 32))
 
 
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FFFFFFF, -1])
+@pytest.mark.parametrize("inputs", [8, 32])  # plain and, where the processor has them, pairs
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_is_no_number_stays_so(dtype):
-    unit = make_unit(32, [32])
+def test_what_is_no_number_stays_so(dtype, inputs, bits):
+    nan = torch.tensor([bits], dtype=torch.int32).view(torch.float32)
+    unit = make_unit(inputs, [32])
     edits = make_edits(unit, [4], 0)
     name, edit = next(iter(edits.items()))
-    edit.b[5, 2] = torch.nan
+    edit.b[5, 2] = nan
     output = torch.zeros(10, 32, dtype=dtype)
     Edits(segments=[Segment(0, 10, {"unit": unit.branch({name: edit}, dtype)})]).add_branches(
-        "unit", torch.ones(10, 32, dtype=dtype), output
+        "unit", torch.ones(10, inputs, dtype=dtype), output
     )
     assert output[:, 5].isnan().all()
     assert np.isfinite(output[:, :5].float().numpy()).all()

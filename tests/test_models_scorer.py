@@ -1,4 +1,6 @@
 import hashlib
+import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from test_models_adapters import make_adapter
 
 from models.adapters import AdapterError
+from models.backbone import BackboneError, load_backbone
+from models.bert import BertForward
 from models.encoder import Encoder
-from models.scorer import Group, Scorer
+from models.scorer import Group, Scorer, _Queue
 
 TEXTS = [
     "the bulb is in a closed path with the battery",
@@ -180,3 +184,81 @@ def test_an_adapter_without_probes_is_not_trusted(scorer, adapter):
     bare = replace(adapter, scoring=adapter.scoring.model_copy(update={"probes": ()}))
     with pytest.raises(AdapterError, match="holds no probe predictions"):
         scorer.score(bare, TEXTS)
+
+
+def test_a_score_does_not_depend_on_what_its_neighbours_edit(tiny_backbone, adapter):
+    """In bfloat16 too: a neighbour that edits every block must not change where others round."""
+    names = [name for name in adapter.edits if ".0." in name and "attention" in name]
+    narrow = replace(adapter, edits={name: adapter.edits[name] for name in names})
+    scorer = Scorer(tiny_backbone, precision="bf16", threads=2)
+
+    def scores(*adapters):
+        groups = [Group(lambda one=one: one, TEXTS[:2], verify=False) for one in adapters]
+        first, *_ = scorer.score_groups(groups)
+        return first.raw_score
+
+    assert np.array_equal(scores(narrow), scores(narrow, adapter))
+
+
+def test_many_groups_that_wait_are_shared_in_turn(monkeypatch, tiny_backbone, adapter):
+    batches = []
+    submit = _Queue._submit
+    monkeypatch.setattr(
+        _Queue,
+        "_submit",
+        lambda queue, batch, entries: (
+            batches.append(len(batch.parts)),
+            submit(queue, batch, entries),
+        )[1],
+    )
+    scorer = Scorer(tiny_backbone, precision="fp32", threads=1)
+    groups = [Group(lambda: adapter, ["no"], verify=False)] * 200
+    found = list(scorer.score_groups(groups))
+    assert len({float(scored.raw_score[0]) for scored in found}) == 1
+    assert batches == [65, 65, 65, 5]
+
+
+def test_texts_longer_than_a_batch_are_computed_one_by_one(tiny_backbone, adapter):
+    scorer = Scorer(tiny_backbone, precision="fp32", threads=1, token_budget=8)
+    roomy = Scorer(tiny_backbone, precision="fp32", threads=1)
+    texts = [f"warm air moves more than cold air does {number}" for number in range(3)]
+    np.testing.assert_allclose(
+        scorer.score(adapter, texts).raw_score, roomy.score(adapter, texts).raw_score, atol=1e-5
+    )
+
+
+def test_a_stored_probe_that_is_no_number_does_not_pass(scorer, adapter):
+    wrong = adapter.scoring.probes[0].model_construct(text="no", raw_score=float("nan"))
+    scoring = adapter.scoring.model_copy(update={"probes": (wrong, *adapter.scoring.probes)})
+    with pytest.raises(AdapterError, match="does not reproduce"):
+        scorer.score(replace(adapter, scoring=scoring), TEXTS)
+
+
+def test_the_circumstances_name_all_that_decides_a_score(
+    tiny_backbone, tiny_backbone_folder, tmp_path
+):
+    def circumstances(backbone, precision="fp32"):
+        return Scorer(backbone, precision=precision).circumstances
+
+    base = circumstances(tiny_backbone)
+    assert base == circumstances(load_backbone(str(tiny_backbone_folder), tiny_backbone.max_tokens))
+    assert base != circumstances(tiny_backbone, "bf16")
+    assert base != circumstances(load_backbone(str(tiny_backbone_folder), 16))
+    other = tmp_path / tiny_backbone_folder.name
+    shutil.copytree(tiny_backbone_folder, other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer) + " ")
+    assert base != circumstances(load_backbone(str(other), tiny_backbone.max_tokens))
+
+
+@pytest.mark.parametrize("unit", ["qkv", "up"])
+def test_a_wrong_kernel_is_noticed_before_anything_is_scored(monkeypatch, tiny_backbone, unit):
+    plain = BertForward._plain
+
+    def wrong(self, name, states, edits):
+        output = plain(self, name, states, edits)
+        return output * 0.5 if name.endswith(unit) and edits.segments else output
+
+    monkeypatch.setattr(BertForward, "_plain", wrong)
+    with pytest.raises(BackboneError, match="nothing is scored"):
+        Scorer(tiny_backbone, precision="fp32")
