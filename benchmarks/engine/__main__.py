@@ -1,6 +1,6 @@
 """Measure everything, write it down, and say what falls short: ``make bench``.
 
-A run takes about forty minutes on two cores and 14 GB under ``build/bench``, most of it the
+A run takes about an hour and a half on two cores and 14 GB under ``build/bench``, most of it the
 rivals' merged models; making those and tuning the rivals takes the first run longer. With
 ``--scale 0.1`` it is a quick look: written under ``build``, as any run is that leaves something
 out, and refused as evidence.
