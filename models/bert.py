@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
 from models.attention import attend, supports
-from models.branches import FEWEST_LANES
 from models.edits import Edits, Unit
 from models.kernels import DTYPES, Linear, Precision, Products
 from models.packing import Packed
@@ -45,9 +44,7 @@ class BertForward:
 
     def __init__(self, model: Any, precision: Precision, products: Products):
         self.units = _units(model)
-        self.branched = frozenset(
-            name for name, unit in self.units.items() if unit.lanes >= FEWEST_LANES
-        )
+        self.branched = frozenset(name for name, unit in self.units.items() if unit.takes_branches)
         self._dtype, self._products = DTYPES[precision], products
         self._embeddings = model.embeddings
         self._approximate = GELU[model.config.hidden_act]

@@ -5,6 +5,7 @@ and a little per token. Merged weights are new tensors beside the pristine ones,
 writes to: adapters can be applied in any order, by several threads at once, without a trace.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +13,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from models.branches import add_low_rank, lanes_for, takes_pairs
-from models.devices import sent
-from models.grouped import GroupedBranch, add_grouped
+from models.branches import FEWEST_LANES, add_low_rank, lanes_for, takes_pairs
+from models.devices import CPU, sent
+from models.grouped import RANK_STEP, GroupedBranch, add_grouped
 from models.kernels import Linear, Products
 from models.lora import LowRank
 
@@ -40,6 +41,14 @@ class Unit:
     def lanes(self) -> int:
         """Floats per vector with which its branches can be computed."""
         return lanes_for([self.layers[0].in_features, *(one.out_features for one in self.layers)])
+
+    @property
+    def takes_branches(self) -> bool:
+        """Whether the kernels for branches, of its weights' device, can read its rows."""
+        if self.layers[0].weight.device == CPU:
+            return self.lanes >= FEWEST_LANES
+        sizes = (self.layers[0].in_features, *(one.out_features for one in self.layers))
+        return math.gcd(*sizes) % RANK_STEP == 0
 
     def branch_size(self, edits: Mapping[str, LowRank]) -> int:
         """Multiplications per token of the unit's branch."""
@@ -165,15 +174,11 @@ class Edits:
     segments: Sequence[Segment] = ()
     _sent: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
 
-    def has_branches(self, unit: str) -> bool:
-        """Whether any part of the batch has a branch of the unit."""
-        return any(unit in segment.branches for segment in self.segments)
-
     def add_branches(self, unit: str, rows: Tensor, output: Tensor) -> None:
         """Add the unit's branches to what its product made of the batch's rows, in place."""
-        if not self.has_branches(unit):
-            return
         branches = [segment.branches.get(unit) for segment in self.segments]
+        if not any(branches):
+            return
         if any(isinstance(branch, GroupedBranch) for branch in branches):
             stops = self._stops(rows.device)
             stop = self.segments[-1].stop

@@ -1,7 +1,6 @@
 """A backbone made ready to score: one precision, this machine's kernels, any adapter's edits."""
 
 import copy
-import math
 import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -13,11 +12,9 @@ from torch import Tensor, nn
 from models import bert
 from models.adapters import Adapter, AdapterError
 from models.backbone import Backbone
-from models.branches import FEWEST_LANES
 from models.costs import merge_cost
 from models.devices import CPU, fetched, moved
 from models.edits import NO_EDITS, Branches, Edits, Unit
-from models.grouped import RANK_STEP
 from models.heads import Pooling
 from models.kernels import DTYPES, Linear, Precision, Products, Rows, fastest_products
 from models.lora import LowRank
@@ -81,11 +78,10 @@ class Encoder:
         Raises:
             AdapterError: it edits a layer that scoring does not use.
         """
+        edits, dtype = self._here(adapter), DTYPES[self.precision]
         with torch.inference_mode():
             return {
-                unit: self._forward.units[unit].merged(
-                    self._here(adapter), self._products, DTYPES[self.precision]
-                )
+                unit: self._forward.units[unit].merged(edits, self._products, dtype)
                 for unit in self._edited(adapter)
             }
 
@@ -179,16 +175,8 @@ class LibraryForward:
         return frozenset(
             name
             for name, shape in shapes.items()
-            if shape == whole and _takes_branches(self.units[name], device)
+            if shape == whole and self.units[name].takes_branches
         )
-
-
-def _takes_branches(unit: Unit, device: torch.device) -> bool:
-    """Whether the kernels for a unit's branches can read its rows."""
-    if device == CPU:
-        return unit.lanes >= FEWEST_LANES
-    layer = unit.layers[0]
-    return math.gcd(layer.in_features, layer.out_features) % RANK_STEP == 0
 
 
 class _Looked(nn.Module):

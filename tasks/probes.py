@@ -14,8 +14,10 @@ from models.scorer import Scorer
 
 
 def was_reproduced(adapters: Path, adapter_sha256: str, scorer: Scorer) -> bool:
-    """Whether the adapter has reproduced its probes in these circumstances."""
-    return scorer.circumstances in _noted(_path(adapters, adapter_sha256))
+    """Whether the adapter has reproduced its probes in circumstances that can be relied on."""
+    return not scorer.is_unproven and scorer.circumstances in _noted(
+        _path(adapters, adapter_sha256)
+    )
 
 
 def note_reproduced(adapters: Path, adapter_sha256: str, scorer: Scorer) -> None:

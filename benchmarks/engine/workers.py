@@ -214,7 +214,7 @@ def _serve(pipe: Connection, backbone: str, threads: int) -> None:
             return
         try:
             pipe.send((True, getattr(held, name)(*arguments)))
-        except Exception:
+        except Exception:  # whatever a rival raises is told to the process that asked
             pipe.send((False, traceback.format_exc()))
 
 
