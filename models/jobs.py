@@ -15,9 +15,10 @@ from models.heads import read_out
 from models.kernels import Precision
 from models.text import Encoded, distinct, encode
 
-# Largest difference from a stored probe, as a share of the scale's range. A wrong weight shows
-# in the first two digits; rounding differs between machines in float32's sixth, bfloat16's third.
-PROBE_TOLERANCE: dict[Precision, float] = {"fp32": 5e-4, "bf16": 2e-2}
+# Mean and largest difference from the stored probes, as shares of the scale's range. A wrong weight
+# shows in most of them; rounding differs between machines in float32's sixth digit, bfloat16's
+# third, and a single probe where the head is steep moves by several times that.
+PROBE_TOLERANCE: dict[Precision, tuple[float, float]] = {"fp32": (5e-4, 5e-4), "bf16": (2e-2, 0.1)}
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def read(job: Job, precision: Precision, load_ms: float) -> Scored:
     """The scores of a job whose every text was computed.
 
     Raises:
-        AdapterError: a score is no number, or a probe's raw score is off by more than
+        AdapterError: a score is no number, or the probes' raw scores are off by more than
             PROBE_TOLERANCE.
     """
     if not bool(torch.isfinite(job.logits).all()):
@@ -150,10 +151,13 @@ def _check_probes(job: Job, raw_score: NDArray[np.float64], precision: Precision
     if not job.probes:
         return
     stored = np.array([probe.raw_score for probe in job.adapter.scoring.probes])
-    worst = float(np.abs(raw_score - stored).max())
+    difference = np.abs(raw_score - stored)
+    mean, worst = float(difference.mean()), float(difference.max())
     span = job.adapter.scale.score_max - job.adapter.scale.score_min
-    if not worst <= PROBE_TOLERANCE[precision] * span:
+    most_mean, most = PROBE_TOLERANCE[precision]
+    if not (mean <= most_mean * span and worst <= most * span):
         raise AdapterError(
-            f"the adapter does not reproduce its probe predictions (difference {worst:.2g}): its "
-            "files or the backbone are not those it was made with; train it again"
+            f"the adapter does not reproduce its probe predictions (mean difference {mean:.2g}, "
+            f"largest {worst:.2g}): its files or the backbone are not those it was made with; "
+            "train it again"
         )

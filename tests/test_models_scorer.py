@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_models_adapters import make_adapter
 
-from models.adapters import AdapterError
+from models.adapters import AdapterError, Probe
 from models.backbone import BackboneError, load_backbone
 from models.bert import BertForward
 from models.encoder import Encoder
@@ -262,3 +262,42 @@ def test_a_wrong_kernel_is_noticed_before_anything_is_scored(monkeypatch, tiny_b
     monkeypatch.setattr(BertForward, "_plain", wrong)
     with pytest.raises(BackboneError, match="nothing is scored"):
         Scorer(tiny_backbone, precision="fp32")
+
+
+def moved_probes(adapter, *by):
+    """The adapter with its stored probe predictions moved, in score points."""
+    moved = tuple(
+        probe.model_copy(update={"raw_score": probe.raw_score + points})
+        for probe, points in zip(adapter.scoring.probes, by, strict=True)
+    )
+    return replace(adapter, scoring=adapter.scoring.model_copy(update={"probes": moved}))
+
+
+@pytest.mark.parametrize(
+    ("precision", "by", "passes"),
+    [
+        ("bf16", (0.06, 0, 0), True),  # one steep probe, as rounding moves it
+        ("bf16", (0.06, -0.1, 0.08), False),  # all of them
+        ("bf16", (0.35, 0, 0), False),
+        ("fp32", (0.06, 0, 0), False),
+    ],
+)
+def test_rounding_may_move_one_probe_but_not_all(tiny_backbone, adapter, precision, by, passes):
+    adapter = moved_probes(with_three_probes(tiny_backbone, adapter), *by)
+    scorer = Scorer(tiny_backbone, precision=precision, threads=1)
+    if passes:
+        assert len(scorer.score(adapter, ["the bulb"]).score) == 1
+    else:
+        with pytest.raises(AdapterError, match="does not reproduce its probe predictions"):
+            scorer.score(adapter, ["the bulb"])
+
+
+def with_three_probes(tiny_backbone, adapter):
+    """The adapter with what it really scores three texts as stored probes."""
+    texts = ["the bulb", "wire and battery", "water does not float"]
+    raw = Scorer(tiny_backbone, precision="fp32", threads=1).score(adapter, texts, verify=False)
+    probes = tuple(
+        Probe(text=text, raw_score=value)
+        for text, value in zip(texts, raw.raw_score.tolist(), strict=True)
+    )
+    return replace(adapter, scoring=adapter.scoring.model_copy(update={"probes": probes}))
