@@ -50,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
     _nightly(commands)
     _backfill(commands)
     _evaluate(commands)
+    _decide(commands, "release", "let a run's scores go out, whatever held them")
+    _decide(commands, "hold", "keep a run's scores back, whatever released them")
+    _report(commands)
+    _season_summary(commands)
+    _thresholds(commands)
     _status(commands)
     _demo(commands)
     return root
@@ -117,6 +122,12 @@ def _ingest(commands: "Commands") -> None:
         "--infer-items",
         action="store_true",
         help="add items that are not in the bank, with the scale their human scores span",
+    )
+    ingest.add_argument(
+        "--validity",
+        action="store_true",
+        help="these are validity responses: their human scores are known to be right, and every "
+        "night scores them again to see that it still agrees; they are never reported",
     )
     _date(ingest)
     _json(ingest)
@@ -194,6 +205,51 @@ def _evaluate(commands: "Commands") -> None:
     _which(evaluate)
     _date(evaluate)
     _json(evaluate)
+
+
+def _decide(commands: "Commands", name: str, summary: str) -> None:
+    decide = _command(
+        commands,
+        name,
+        summary,
+        f"gradeline {name} nightly-20260312-020001-3f9c --by 'A. Rater' --reason 'read, memo 7'",
+    )
+    decide.add_argument("run_id", metavar="RUN", help="the run, as `gradeline status` names it")
+    decide.add_argument("--by", required=True, metavar="NAME", help="who decides; it is recorded")
+    decide.add_argument("--reason", required=True, metavar="TEXT", help="why; it is recorded")
+    _json(decide)
+
+
+def _report(commands: "Commands") -> None:
+    report = _command(
+        commands,
+        "report",
+        "write the report of a run again, from what the warehouse holds",
+        "gradeline report nightly-20260312-020001-3f9c",
+    )
+    report.add_argument("run_id", metavar="RUN", help="the run, as `gradeline status` names it")
+    _json(report)
+
+
+def _season_summary(commands: "Commands") -> None:
+    season = _command(
+        commands,
+        "season",
+        "sum up a season's nights: agreement, drift and decisions over time",
+        "gradeline season 2026-spring",
+    )
+    season.add_argument("season", metavar="S", help="the season")
+    _json(season)
+
+
+def _thresholds(commands: "Commands") -> None:
+    thresholds = _command(
+        commands,
+        "thresholds",
+        "show the limits in force and what the workspace's own file changes",
+        "gradeline thresholds",
+    )
+    _json(thresholds)
 
 
 def _status(commands: "Commands") -> None:

@@ -3,21 +3,30 @@
 import argparse
 import json
 import logging
-import math
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
-from datetime import date
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flows.answers import (
+    DONE,
+    answer,
+    complain,
+    console,
+    explained,
+    export_table,
+    limits_table,
+    table_of,
+    trained_table,
+    words,
+)
 from flows.settings import Settings, load_settings, prepare_libraries
 
-DONE, ERROR, HELD = 0, 1, 2
+ERROR, HELD = 1, 2
 # Errors whose message says what to do; by name, since importing them all takes seconds.
 TOLD = {
     "tasks.reasons.ExportRefusedError": HELD,
@@ -28,6 +37,11 @@ TOLD = {
     "flows.backfill.UnknownVersionError": HELD,
     "flows.import_adapter.UnknownItemError": HELD,
     "flows.scoring.NothingSelectedError": HELD,
+    "tasks.thresholds.ThresholdsError": HELD,
+    "tasks.season.UnknownSeasonError": HELD,
+    "warehouse.reports.UnknownRunError": HELD,
+    "warehouse.release.NotDecidableError": HELD,
+    "warehouse.release.UnsignedDecisionError": HELD,
     "tasks.training.NothingToTrainError": HELD,
     "flows.settings.StudentKeyError": ERROR,
     "pydantic_core._pydantic_core.ValidationError": ERROR,
@@ -40,7 +54,6 @@ TOLD = {
     "warehouse.texts.MissingResponsesError": ERROR,
     "builtins.FileNotFoundError": ERROR,
 }
-console = Console()
 
 
 def run(options: argparse.Namespace) -> int:
@@ -54,13 +67,13 @@ def run(options: argparse.Namespace) -> int:
             prepare_libraries(settings)
         return COMMANDS[options.command](settings, options)
     except KeyboardInterrupt:
-        _complain("stopped; what was committed stays, run again to go on")
+        complain("stopped; what was committed stays, run again to go on")
         return ERROR
     except Exception as error:
         code = _exit_code(error)
         if code is None:
             raise
-        _complain(str(error))
+        complain(str(error))
         return code
 
 
@@ -68,7 +81,7 @@ def _only_reads(options: argparse.Namespace) -> bool:
     """Whether a command runs no flow and leaves the workspace as it is."""
     verb = getattr(options, "verb", None)
     explains = getattr(options, "explain", False)
-    return options.command == "status" or verb in {"list", "infer"} or explains
+    return options.command in {"status", "thresholds"} or verb in {"list", "infer"} or explains
 
 
 def _exit_code(error: Exception) -> int | None:
@@ -90,10 +103,10 @@ def _items(settings: Settings, options: argparse.Namespace) -> int:
         bank = item_bank.read_bank(options.bank)
         with locked(settings.home), db.connect(settings.warehouse) as connection:
             counts = items.add_items(connection, item_bank.item_rows(bank))
-        return _answer(options, counts, f"items: {_words(counts)}")
+        return answer(options, counts, f"items: {words(counts)}")
     with db.connect(settings.warehouse, read_only=True) as connection:
         known = items.list_items(connection)
-    return _answer(options, known, _table(known, ("item_id", "trait", "score_min", "score_max")))
+    return answer(options, known, table_of(known, ("item_id", "trait", "score_min", "score_max")))
 
 
 def _ingest(settings: Settings, options: argparse.Namespace) -> int:
@@ -101,7 +114,7 @@ def _ingest(settings: Settings, options: argparse.Namespace) -> int:
         from tasks.exports import explain_export
 
         explanations = [explain_export(file, options.mapping) for file in options.files]
-        return _answer(options, explanations, "\n".join(map(_explained, explanations)))
+        return answer(options, explanations, "\n".join(map(explained, explanations)))
     from flows.ingest import ingest
 
     result = ingest(
@@ -109,12 +122,13 @@ def _ingest(settings: Settings, options: argparse.Namespace) -> int:
         season=options.season,
         mapping=options.mapping,
         infer_items=options.infer_items,
+        validity=options.validity,
         administration_date=options.administration_date,
         home=settings.home,
     )
     for refusal in result.report.refusals:
-        _complain(f"{refusal.file} was refused: {refusal.reason}")
-    _answer(options, result, _export_table(result.report.exports))
+        complain(f"{refusal.file} was refused: {refusal.reason}")
+    answer(options, result, export_table(result.report.exports))
     return DONE if result.status == "done" else HELD
 
 
@@ -127,9 +141,12 @@ def _train(settings: Settings, options: argparse.Namespace) -> int:
         administration_date=options.administration_date,
         home=settings.home,
     )
-    _answer(options, result, _trained_table(result))
+    answer(options, result, trained_table(result))
+    for row in result.trained:
+        if row.verdict == "ask":
+            complain(f"{row.item_id} ({row.trait}) waits for your decision: {row.reason}")
     for item in result.untrained:
-        _complain(f"{item.item_id} ({item.trait}) has no new adapter: {item.reason}")
+        complain(f"{item.item_id} ({item.trait}) has no new adapter: {item.reason}")
     return DONE if result.status == "done" else HELD
 
 
@@ -145,7 +162,7 @@ def _import_adapter(settings: Settings, options: argparse.Namespace) -> int:
     )
     happened = "imported" if result.is_new else "had been imported before"
     shown = f"{result.item_id} ({result.trait}): {happened}, v{result.version} is {result.alias}"
-    return _answer(options, result, escape(shown))
+    return answer(options, result, escape(shown))
 
 
 def _nightly(settings: Settings, options: argparse.Namespace) -> int:
@@ -187,19 +204,63 @@ def _evaluate(settings: Settings, options: argparse.Namespace) -> int:
     return _scored(settings, options, result)
 
 
+def _release(settings: Settings, options: argparse.Namespace) -> int:
+    return _decided(settings, options, "released")
+
+
+def _hold(settings: Settings, options: argparse.Namespace) -> int:
+    return _decided(settings, options, "held")
+
+
+def _decided(
+    settings: Settings, options: argparse.Namespace, decision: Literal["released", "held"]
+) -> int:
+    """Recording it is what was asked for: holding a run is no failure."""
+    from flows.release import decide
+
+    result = decide(options.run_id, decision, options.by, options.reason, home=settings.home)
+    shown = f"{options.run_id}: {decision} by {options.by}\nreport     {result.html}"
+    return answer(options, {"run": result.report.run, "report": result.html}, escape(shown))
+
+
+def _report(settings: Settings, options: argparse.Namespace) -> int:
+    from flows.report import report
+
+    html = report(options.run_id, home=settings.home)
+    return answer(options, {"report": html}, escape(str(html)))
+
+
+def _season(settings: Settings, options: argparse.Namespace) -> int:
+    from flows.season import season
+
+    result = season(options.season, home=settings.home)
+    store = f"MLflow     {_mlflow(settings)}"
+    return answer(options, result, escape("\n".join([*result.sentences, "", store])))
+
+
+def _thresholds(settings: Settings, options: argparse.Namespace) -> int:
+    from tasks.rules import RULES
+    from tasks.thresholds import changes, read_thresholds
+
+    limits, defaults = read_thresholds(settings.thresholds), read_thresholds(None)
+    changed = changes(defaults, limits)
+    shown = limits_table(limits, tuple(RULES), changed)
+    return answer(options, {"thresholds": json.loads(limits.as_json()), "changes": changed}, shown)
+
+
 def _status(settings: Settings, options: argparse.Namespace) -> int:
     from warehouse import db, reports
 
     with db.connect(settings.warehouse, read_only=True) as connection:
         last = reports.last_run(connection, options.kind)
     if last is None:
-        _complain(f"no run{f' of kind {options.kind}' if options.kind else ''} yet")
+        complain(f"no run{f' of kind {options.kind}' if options.kind else ''} yet")
         return ERROR
     rows = {name: value for name, value in asdict(last).items() if value not in (None, "")}
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))
-    _answer(options, last, table)
+    answer(options, last, table)
     return DONE
 
 
@@ -213,102 +274,31 @@ def _scored(settings: Settings, options: argparse.Namespace, result: Any) -> int
     from tasks.summary import summary_table
 
     run_ = result.report.run
-    _answer(
+    answer(
         options,
         {"run": run_, "items": result.report.evaluations, "report": result.html},
-        summary_table(result.report.evaluations, run_),
+        summary_table(result.report),
     )
     if not options.json:
         console.print(_where(settings, result.html), soft_wrap=True)
     if run_.message:
-        _complain(run_.message)
-    return DONE if run_.status == "done" else HELD
+        complain(run_.message)
+    return HELD if run_.status == "held" else DONE
 
 
 def _where(settings: Settings, html: Path) -> str:
-    store = settings.tracking_uri
-    opened = (
-        f"mlflow ui --backend-store-uri {store} --port 5000   then http://127.0.0.1:5000"
-        if store.startswith("sqlite:")
-        else store
-    )
     return (
-        f"\nwarehouse  {settings.warehouse}   (any DuckDB client; the view current_scores)"
+        f"\nwarehouse  {settings.warehouse}   (any DuckDB client; the view released_scores)"
         f"\nreport     {html}   (open it in a browser)"
-        f"\nMLflow     {opened}"
+        f"\nMLflow     {_mlflow(settings)}"
     )
 
 
-def _answer(options: argparse.Namespace, data: object, shown: object) -> int:
-    if options.json:
-        json.dump(_plain(data), sys.stdout, indent=2, allow_nan=False)
-        sys.stdout.write("\n")
-    else:
-        console.print(shown)
-    return DONE
-
-
-def _plain(value: Any) -> Any:
-    """The same in what JSON knows; what is not defined (NaN) is null."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return _plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(name): _plain(entry) for name, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return value.isoformat() if isinstance(value, date) else str(value)
-
-
-def _complain(sentence: str) -> None:
-    Console(stderr=True).print(escape(sentence), style="yellow", soft_wrap=True)
-
-
-def _words(counts: Any) -> str:
-    return ", ".join(f"{value} {name}" for name, value in asdict(counts).items())
-
-
-def _table(rows: list[Any], columns: tuple[str, ...]) -> Table:
-    table = Table(box=None)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(escape(str(getattr(row, column))) for column in columns))
-    return table
-
-
-def _export_table(exports: tuple[Any, ...]) -> Table:
-    """A line per file, and under it a line per reason for which rows were refused."""
-    columns = ("status", "received", "accepted", "rated", "duplicate", "rejected")
-    table = Table(box=None)
-    table.add_column("file")
-    for column in columns:
-        table.add_column(column, justify="left" if column == "status" else "right")
-    for export in exports:
-        table.add_row(escape(export.file), *(str(getattr(export, column)) for column in columns))
-        for reason, count in export.reasons.items():
-            table.add_row(f"  [dim]{count} {reason}[/dim]")
-    return table
-
-
-def _trained_table(result: Any) -> Table:
-    columns = ("item_id", "trait", "version", "alias", "n_training", "n_validation")
-    crowned = f", {result.crowned} made champion" if result.crowned else ""
-    title = f"{len(result.trained)} trained, {result.unchanged} unchanged{crowned}"
-    table = Table(box=None, title=title)
-    for column in (*columns, "validation QWK", "exact", "seconds"):
-        table.add_column(column)
-    for row in result.trained:
-        values = [escape(str(getattr(row, column))) for column in columns]
-        table.add_row(*values, f"{row.qwk:.3f}", f"{row.exact:.2f}", f"{row.seconds:.0f}")
-    return table
-
-
-def _explained(explanation: Any) -> str:
-    return "\n".join(f"{name}: {value}" for name, value in asdict(explanation).items())
+def _mlflow(settings: Settings) -> str:
+    store = settings.tracking_uri
+    if store.startswith("sqlite:"):
+        return f"mlflow ui --backend-store-uri {store} --port 5000   then http://127.0.0.1:5000"
+    return store
 
 
 COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
@@ -319,6 +309,11 @@ COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
     "nightly": _nightly,
     "backfill": _backfill,
     "evaluate": _evaluate,
+    "release": _release,
+    "hold": _hold,
+    "report": _report,
+    "season": _season,
+    "thresholds": _thresholds,
     "status": _status,
     "demo": _demo,
 }

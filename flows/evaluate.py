@@ -38,4 +38,4 @@ def evaluate(
     ):
         with db.connect(settings.warehouse) as connection, db.transaction(connection):
             runs.finish_run(connection, run_id, "done", runs.RunCounts())
-        return tell(settings, run_id, selection, {}, all_scores=True)
+        return tell(settings, run_id)

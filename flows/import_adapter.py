@@ -14,12 +14,16 @@ from models.adapters import save_adapter
 from models.backbone import load_backbone
 from models.heads import Scale
 from models.peft_import import import_peft
-from tasks import tracking
+from tasks import promotion, tracking
+from tasks.model_card import Training, model_card
 from tasks.tracking import CHALLENGER, CHAMPION, NewAdapter, RegisteredAdapter
 from tasks.workspace import locked, recorded_run
 from warehouse import db, items, runs
+from warehouse.items import ItemRow
 
 logger = logging.getLogger(__name__)
+
+UNKNOWN_DATA = "imported: nobody here knows what it was trained on, so a person decides"
 
 
 class UnknownItemError(LookupError):
@@ -70,22 +74,16 @@ def import_adapter(
     day = administration_date or datetime.now(UTC).date()
     chosen = {"folder": folder.name, "item_id": item_id, "trait": trait}
     with locked(settings.home):
-        scale = _scale(settings, item_id, trait)
+        item = _item(settings, item_id, trait)
         with recorded_run(settings.warehouse, "import", day, chosen) as run_id:
-            return _import(settings, run_id, day, folder, item_id, trait, scale)
+            return _import(settings, run_id, day, folder, item)
 
 
 def _import(
-    settings: Settings,
-    run_id: str,
-    day: date,
-    folder: Path,
-    item_id: str,
-    trait: str,
-    scale: Scale,
+    settings: Settings, run_id: str, day: date, folder: Path, item: ItemRow
 ) -> ImportResult:
     where = tracking_of(settings)
-    new = _taken_in(settings, run_id, folder, item_id, trait, scale)
+    new = _taken_in(settings, run_id, day, folder, item)
     tags = {"run_kind": "import", "administration_date": day.isoformat()}
     parent = tracking.start_run(where, "training", run_id, tags)
     with tracking.failing_with(where, parent):
@@ -96,16 +94,18 @@ def _import(
             where,
             parent,
             metrics={"n/imported": int(found is None)},
-            params={"backbone": settings.backbone, "item_id": item_id, "trait": trait},
+            params={"backbone": settings.backbone, "item_id": item.item_id, "trait": item.trait},
             day=day,
         )
         with db.connect(settings.warehouse) as connection, db.transaction(connection):
             runs.finish_run(connection, run_id, "done", runs.RunCounts())
             runs.set_mlflow_run(connection, run_id, parent)
-    return ImportResult(run_id, item_id, trait, adapter.version, alias, new.sha256, found is None)
+    return ImportResult(
+        run_id, item.item_id, item.trait, adapter.version, alias, new.sha256, found is None
+    )
 
 
-def _scale(settings: Settings, item_id: str, trait: str) -> Scale:
+def _item(settings: Settings, item_id: str, trait: str) -> ItemRow:
     with db.connect(settings.warehouse, read_only=True) as connection:
         known = {(item.item_id, item.trait): item for item in items.list_items(connection)}
     item = known.get((item_id, trait))
@@ -114,15 +114,16 @@ def _scale(settings: Settings, item_id: str, trait: str) -> Scale:
             f"the bank has no item {item_id!r} with the trait {trait!r}: add it with `gradeline "
             "items add`, since its scale says which scores the labels stand for"
         )
-    return Scale(item.score_min, item.score_max)
+    return item
 
 
 def _taken_in(
-    settings: Settings, run_id: str, folder: Path, item_id: str, trait: str, scale: Scale
+    settings: Settings, run_id: str, day: date, folder: Path, item: ItemRow
 ) -> NewAdapter:
-    """Read the adapter, and keep it in the folder named by its hash."""
+    """Read the adapter, keep it in the folder named by its hash, and write its card."""
     backbone = load_backbone(settings.backbone, max_tokens=settings.max_tokens)
-    adapter = import_peft(folder, backbone, scale, trait=trait)
+    scale = Scale(item.score_min, item.score_max)
+    adapter = import_peft(folder, backbone, scale, trait=item.trait)
     written = settings.parts / run_id
     sha256 = save_adapter(written, adapter)
     kept = settings.adapters / sha256
@@ -131,15 +132,27 @@ def _taken_in(
         shutil.rmtree(written)
     else:
         written.rename(kept)
+    about = Training(
+        item_id=item.item_id,
+        made_on=day,
+        adapter_sha256=sha256,
+        recipe_sha256="",
+        n_training=None,
+        n_validation=0,
+        reported=item.reported,
+        cut_scores=item.cut_scores,
+    )
     return NewAdapter(
-        item_id=item_id,
-        trait=trait,
+        item_id=item.item_id,
+        trait=item.trait,
         folder=kept,
         sha256=sha256,
         training_data_sha256=adapter.scoring.training_data_sha256,
         recipe_sha256="",
         backbone_sha256=backbone.sha256,
         metrics={},
+        tags=promotion.tags("ask", UNKNOWN_DATA),
+        card=model_card(about, adapter.scoring),
     )
 
 

@@ -27,6 +27,7 @@ def ingest(
     season: str | None = None,
     mapping: Path | None = None,
     infer_items: bool = False,
+    validity: bool = False,
     administration_date: date | None = None,
     home: Path | None = None,
 ) -> IngestResult:
@@ -37,12 +38,13 @@ def ingest(
         season: the season of rows that name none.
         mapping: a YAML file that says which column is which.
         infer_items: add items that are not in the bank, with the scale their human scores span.
+        validity: these are validity responses, whose human scores are known to be right.
         administration_date: the day the run counts for; today where not given.
         home: the workspace; from the settings where not given.
     """
     settings = load_settings(home)
     day = administration_date or datetime.now(UTC).date()
-    options = ingest_options(settings, season, mapping, infer_items=infer_items)
+    options = ingest_options(settings, season, mapping, infer_items=infer_items, validity=validity)
     parameters = {"files": [file.name for file in files], "season": options.season}
     exports = [Export(file, None) for file in files]
     with (
@@ -55,7 +57,12 @@ def ingest(
 
 
 def ingest_options(
-    settings: Settings, season: str | None, mapping: Path | None, *, infer_items: bool = False
+    settings: Settings,
+    season: str | None,
+    mapping: Path | None,
+    *,
+    infer_items: bool = False,
+    validity: bool = False,
 ) -> IngestOptions:
     """How exports are read, from the settings and what the user asked for."""
     return IngestOptions(
@@ -64,6 +71,7 @@ def ingest_options(
         student_key=settings.student_key(),
         max_characters=settings.max_characters,
         infer_items=infer_items,
+        validity=validity,
     )
 
 

@@ -43,7 +43,7 @@ def nightly(
             settings,
             run_id,
             champions,
-            Selection(),
+            Selection(validity=True),
             files=files_of(report),
             reasons=refusal_reasons(report),
         )

@@ -4,20 +4,30 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
+from flows.gate import DECIDED, judge_run
+from flows.report import run_report, write_report
 from flows.settings import Settings
 from models.backbone import resolve_backbone
 from models.devices import device_named
 from models.kernels import Precision, engine_of, resolved
-from tasks import evaluation, inference, reporting, run_log
+from tasks import artifacts, inference, run_log
+from tasks.evaluating import evaluate_by_day
+from tasks.evaluation import DayEvaluation
 from tasks.inference import ShardResult
 from tasks.planning import Plan, Selection, last_day, plan_scoring
 from tasks.progress import progress
 from tasks.reporting import RunReport
-from tasks.tracking import RegisteredAdapter, Tracking, TrackingError, fetch_adapters
-from warehouse import db, reports, runs
+from tasks.thresholds import read_thresholds
+from tasks.tracking import (
+    RegisteredAdapter,
+    Tracking,
+    TrackingError,
+    fetch_adapters,
+    list_adapters,
+)
+from warehouse import db, provenance, runs
 from warehouse.scores import Files
 from warehouse.training import known_adapters
 
@@ -39,7 +49,7 @@ class RunResult:
 
     @property
     def status(self) -> str:
-        """``done`` or ``held``."""
+        """``released`` or ``held``; ``done`` for a run that brought no scores."""
         return self.report.run.status
 
 
@@ -80,6 +90,7 @@ def score_and_report(
         files: exports ingested by this run, by outcome.
         reasons: what already holds the run, one sentence each.
     """
+    read_thresholds(settings.thresholds)  # a faulty file is found before anything is scored
     _catch_up(settings)
     precision = resolved(settings.precision, device_named(settings.device))
     backbone = resolve_backbone(settings.backbone)
@@ -99,45 +110,29 @@ def score_and_report(
     held = [*reasons, *_failures(results), *_unknown_past(settings, used)]
     inference.commit_scores(settings.warehouse, run_id, plan, results, files, held)
     load_ms = {name: ms for result in results for name, ms in result.load_ms.items()}
-    return tell(settings, run_id, Selection(), load_ms)
+    return tell(settings, run_id, load_ms)
 
 
-def tell(
-    settings: Settings,
-    run_id: str,
-    selection: Selection,
-    load_ms: Mapping[str, float],
-    *,
-    all_scores: bool = False,
-) -> RunResult:
-    """Compute agreement, write the HTML report and log the run to MLflow.
+def tell(settings: Settings, run_id: str, load_ms: Mapping[str, float] | None = None) -> RunResult:
+    """Judge a run, decide what becomes of its scores, write its report and log it to MLflow.
 
     Args:
         settings: the settings.
-        run_id: the run; the scores it made are evaluated.
-        selection: with ``all_scores``, which of them.
+        run_id: the run; its scores are committed.
         load_ms: milliseconds it took to apply each adapter, by "<item_id> <trait>".
-        all_scores: evaluate the current scores of all runs, not only of this one.
     """
-    scope = None if all_scores else run_id
-    evaluations = evaluation.evaluate_scores(
-        settings.warehouse, scope, seasons=selection.seasons, items=selection.items
+    report = run_report(settings, run_id, judge_run(settings, run_id))
+    looks = report.run.kind not in DECIDED
+    by_day = evaluate_by_day(
+        settings.warehouse,
+        None if looks else run_id,
+        seasons=report.run.parameters.get("seasons") if looks else None,
+        items=report.run.parameters.get("items") if looks else None,
     )
-    by_day = evaluation.evaluate_by_day(
-        settings.warehouse, scope, seasons=selection.seasons, items=selection.items
-    )
-    with db.connect(settings.warehouse, read_only=True) as connection:
-        report = RunReport(
-            run=reports.run(connection, run_id),
-            evaluations=tuple(evaluations),
-            rejects=tuple(reports.rejects_summary(connection, run_id)),
-            settings=_shown(settings),
-        )
-    html = reporting.write_report(settings.reports / f"{run_id}.html", report)
+    html = write_report(settings, report)
+    artifacts.publish(report)
     try:
-        mlflow_run_id = run_log.log_scoring_run(
-            tracking_of(settings), report, by_day, load_ms, html
-        )
+        mlflow_run_id = _log(settings, report, by_day, load_ms or {}, html)
     except TrackingError as error:
         logger.warning("the scores are committed, but not logged: %s", error)
         with db.connect(settings.warehouse) as connection:
@@ -148,12 +143,35 @@ def tell(
     return RunResult(report, html)
 
 
+def _log(
+    settings: Settings,
+    report: RunReport,
+    by_day: Sequence[DayEvaluation],
+    load_ms: Mapping[str, float],
+    html: Path,
+) -> str:
+    tracking = tracking_of(settings)
+    scope = report.run.run_id if report.run.kind in DECIDED else None
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        data_sha256 = provenance.data_sha256(connection, scope)
+    return run_log.log_scoring_run(
+        tracking,
+        report,
+        by_day,
+        load_ms,
+        html,
+        adapters=list_adapters(tracking),
+        thresholds=read_thresholds(settings.thresholds),
+        data_sha256=data_sha256,
+    )
+
+
 def _catch_up(settings: Settings) -> None:
     """Report and log the runs that were killed, or could not reach MLflow, after their commit."""
     with db.connect(settings.warehouse) as connection:
         untold = runs.untold(connection)
     for run_id in untold:
-        tell(settings, run_id, Selection(), {})
+        tell(settings, run_id)
 
 
 def _score(settings: Settings, plan: Plan, precision: Precision) -> list[ShardResult]:
@@ -199,16 +217,3 @@ def _failures(results: Sequence[ShardResult]) -> list[str]:
         for result in results
         for failure in result.failures
     ]
-
-
-def _shown(settings: Settings) -> dict[str, str]:
-    """The settings that explain a score; no path, no address."""
-    backbone = resolve_backbone(settings.backbone)
-    return {
-        "gradeline": version("gradeline"),
-        "backbone": backbone.name,
-        "backbone_sha256": backbone.sha256,
-        "max_tokens": str(settings.max_tokens),
-        "precision": resolved(settings.precision, device_named(settings.device)),
-        "device": settings.device,
-    }

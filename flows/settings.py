@@ -84,6 +84,11 @@ class Settings(BaseSettings):
         return self.home / "reports"
 
     @property
+    def thresholds(self) -> Path:
+        """The workspace's own limits; where the file is absent, the packaged ones hold."""
+        return self.home / "thresholds.yaml"
+
+    @property
     def tracking_uri(self) -> str:
         """Where MLflow keeps runs and the registry."""
         return self.mlflow_tracking_uri or f"sqlite:///{self.home / 'mlflow.db'}"

@@ -13,7 +13,9 @@ from flows.scoring import tracking_of
 from flows.settings import Settings, load_settings
 from models.backbone import resolve_backbone
 from models.training import Recipe
-from tasks import tracking, training, training_plan
+from tasks import promotion, tracking, training, training_plan
+from tasks.model_card import Training, model_card
+from tasks.promotion import Verdict
 from tasks.tracking import CHALLENGER, CHAMPION, NewAdapter, RegisteredAdapter
 from tasks.training import TrainedItem, UntrainedItem
 from tasks.workspace import locked, recorded_run
@@ -36,6 +38,8 @@ class TrainedRow:
     qwk: float
     exact: float
     seconds: float
+    verdict: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -59,9 +63,9 @@ def train(
 ) -> TrainResult:
     """Train an adapter for every (item, trait) whose human-scored data is new.
 
-    The first adapter of an item becomes its champion. A later one does if it beats the champion
-    on the same held-out rows by more than noise, and is kept as challenger otherwise. A champion
-    whose files are lost, or that was made for another backbone, gives way without comparison.
+    The first adapter of an item becomes its champion. A later one is compared with the champion
+    on the same held-out responses; whether it is promoted, or the champion kept, or a person
+    asked, is said in ``tasks.promotion`` and recorded with the figures in the registry.
 
     Args:
         seasons: learn from these only; from all where not given.
@@ -88,8 +92,8 @@ def _train(
 ) -> TrainResult:
     where = tracking_of(settings)
     recipe = Recipe()
-    registered = tracking.list_adapters(where)
-    champions = tracking.list_adapters(where, CHAMPION)
+    registry = tracking.read_registry(where)
+    registered, champions = list(registry.adapters), registry.having(CHAMPION)
     backbone_sha256 = resolve_backbone(settings.backbone).sha256  # reads all its weights: once
     sound = _sound(settings, registered, champions, backbone_sha256)
     folder = settings.parts / run_id
@@ -112,15 +116,17 @@ def _train(
     rows: list[TrainedRow] = []
     untrained: list[UntrainedItem] = []
     with tracking.failing_with(where, parent):
-        for adapter in plan.crowned:
-            logger.info("item %s: v%d becomes champion", adapter.item_id, adapter.version)
-            tracking.set_alias(where, adapter, CHAMPION)
+        for one in plan.crowned:
+            logger.info("item %s: v%d becomes champion", one.adapter.item_id, one.adapter.version)
+            tracking.tag_adapter(where, one.adapter, promotion.tags("promote", one.reason))
+            tracking.set_alias(where, one.adapter, CHAMPION)
         for outcome in training.train_items(plan.jobs, settings.workers):
             if isinstance(outcome, UntrainedItem):
                 logger.warning("item %s (%s): %s", outcome.item_id, outcome.trait, outcome.reason)
                 untrained.append(outcome)
             else:
-                rows.append(_register(settings, parent, outcome, day, recipe, backbone_sha256))
+                new = _new_adapter(settings, outcome, day, recipe, backbone_sha256, seasons or ())
+                rows.append(_register(settings, parent, outcome, new, day))
         shutil.rmtree(folder, ignore_errors=True)
         rows.sort(key=lambda row: (row.item_id, row.trait))
         status = "held" if any(outcome.failed for outcome in untrained) else "done"
@@ -153,19 +159,52 @@ def _sound(
     return sound | tracking.sound_adapters(where, others, settings.adapters)
 
 
-def _register(
+def _new_adapter(
     settings: Settings,
-    parent: str,
     trained: TrainedItem,
     day: date,
     recipe: Recipe,
     backbone_sha256: str,
+    seasons: tuple[str, ...],
+) -> NewAdapter:
+    """Keep a trained adapter's files, and write its card."""
+    recipe_sha256 = training_plan.recipe_sha256(recipe)
+    about = Training(
+        item_id=trained.item_id,
+        made_on=day,
+        adapter_sha256=trained.sha256,
+        recipe_sha256=recipe_sha256,
+        n_training=len(trained.training_ids),
+        n_validation=len(trained.validation_ids),
+        figures=trained.figures,
+        seasons=seasons,
+        reported=trained.reported,
+        cut_scores=trained.cut_scores,
+        comparison=trained.comparison,
+    )
+    return NewAdapter(
+        item_id=trained.item_id,
+        trait=trained.trait,
+        folder=training.keep_adapter(trained, settings.adapters),
+        sha256=trained.sha256,
+        training_data_sha256=trained.data_sha256,
+        recipe_sha256=recipe_sha256,
+        backbone_sha256=backbone_sha256,
+        metrics=_metrics(trained),
+        tags=promotion.tags(*_verdict(trained)),
+        card=model_card(about, trained.scoring),
+    )
+
+
+def _register(
+    settings: Settings, parent: str, trained: TrainedItem, new: NewAdapter, day: date
 ) -> TrainedRow:
-    """Keep a trained adapter, enter it in the registry and decide whether it is champion.
+    """Enter a trained adapter in the registry and make it champion or challenger.
 
     What it has seen is noted first: an adapter that the registry knows never lacks that note.
     """
     where = tracking_of(settings)
+    verdict, reason = _verdict(trained)
     with db.connect(settings.warehouse) as connection:
         record_seen(
             connection,
@@ -174,19 +213,11 @@ def _register(
             trained.training_ids,
             trained.validation_ids,
         )
-    new = NewAdapter(
-        item_id=trained.item_id,
-        trait=trained.trait,
-        folder=training.keep_adapter(trained, settings.adapters),
-        sha256=trained.sha256,
-        training_data_sha256=trained.data_sha256,
-        recipe_sha256=training_plan.recipe_sha256(recipe),
-        backbone_sha256=backbone_sha256,
-        metrics=_metrics(trained),
-    )
     adapter = tracking.register_adapter(where, parent, new, day)
-    alias = _alias(trained)
+    alias = CHAMPION if verdict == "promote" else CHALLENGER
     tracking.set_alias(where, adapter, alias)
+    level = logging.WARNING if verdict == "ask" else logging.INFO
+    logger.log(level, "item %s (%s): %s: %s", new.item_id, new.trait, verdict, reason)
     return TrainedRow(
         item_id=trained.item_id,
         trait=trained.trait,
@@ -194,38 +225,34 @@ def _register(
         alias=alias,
         n_training=len(trained.training_ids),
         n_validation=len(trained.validation_ids),
-        qwk=trained.qwk,
-        exact=trained.exact,
+        qwk=trained.figures["qwk"].value,
+        exact=trained.figures["exact"].value,
         seconds=trained.seconds,
+        verdict=verdict,
+        reason=reason,
     )
 
 
-def _alias(trained: TrainedItem) -> str:
-    comparison = trained.comparison  # none where the item has no champion yet
-    if comparison is not None and comparison.flaw:
-        logger.warning(
-            "item %s (%s): its champion gives way: %s",
-            trained.item_id,
-            trained.trait,
-            comparison.flaw,
-        )
-    return CHAMPION if comparison is None or comparison.better else CHALLENGER
+def _verdict(trained: TrainedItem) -> tuple[Verdict, str]:
+    if trained.comparison is None:
+        return "promote", "the item had no champion"
+    return trained.comparison.verdict, trained.comparison.reason
 
 
 def _metrics(trained: TrainedItem) -> dict[str, float]:
     metrics = {
-        "validation/qwk": trained.qwk,
-        "validation/exact_agreement": trained.exact,
+        "validation/qwk": trained.figures["qwk"].value,
+        "validation/exact_agreement": trained.figures["exact"].value,
         "n/training": len(trained.training_ids),
         "n/validation": len(trained.validation_ids),
         "epochs": trained.epochs,
         "training_s": trained.seconds,
     }
+    calibration = trained.scoring.calibration
+    if calibration is not None:
+        metrics |= {f"calibration/{name}": value for name, value in calibration.figures.items()}
     if trained.comparison is not None:
-        metrics["comparison/n"] = trained.comparison.n
-        metrics["comparison/champion_qwk"] = trained.comparison.champion_qwk
-        metrics["comparison/challenger_qwk"] = trained.comparison.challenger_qwk
-        metrics["comparison/difference_low"] = trained.comparison.difference_low
+        metrics |= promotion.metrics(trained.comparison)
     return metrics
 
 
@@ -245,6 +272,7 @@ def _finish(
         metrics={
             "n/trained": len(rows),
             "n/untrained": len(untrained),
+            "n/asked": sum(row.verdict == "ask" for row in rows),
             "validation/qwk_mean_over_items": sum(judged) / len(judged) if judged else None,
             "training_s": sum(row.seconds for row in rows),
         },

@@ -31,16 +31,19 @@ from models.adapter_files import (
     WEIGHTS,
     AdapterError,
     files_sha256,
+    read_bytes,
     read_files,
     sync,
     write_json,
 )
 from models.backbone import Backbone
+from models.calibration import Calibration
 from models.head_file import HeadRecord, head_record, head_tensors, read_head
 from models.heads import Head, Scale
 from models.lora import LowRank
 from models.peft_config import read_config
 from models.peft_lora import read_edits, read_tensors, written
+from models.postprocessing import Scaling
 
 __all__ = [
     "FILES",
@@ -51,12 +54,15 @@ __all__ = [
     "adapter_sha256",
     "library_versions",
     "load_adapter",
+    "read_scoring",
     "save_adapter",
 ]
 
 
 # Two special tokens and one of the text's own.
 FEWEST_TOKENS = 3
+# Adapters made before these came lack them.
+ADDED = frozenset({"calibration", "scaling"})
 VERSIONED = ("torch", "transformers", "safetensors", "tokenizers", "numpy")
 
 
@@ -79,6 +85,9 @@ class Scoring(HeadRecord):
         training_data_sha256: hash of what it was trained on; empty where that is not known.
         recipe, versions: how it was made.
         probes: see ``models.probes``.
+        calibration: how sure its scores are, see ``models.calibration``; None where it was
+            imported, or made before there was one.
+        scaling: see ``models.postprocessing``; None as above, or where the scores allow none.
     """
 
     method: Literal["lora"] = "lora"
@@ -92,6 +101,8 @@ class Scoring(HeadRecord):
     recipe: dict[str, int | float | str | bool | None]
     versions: dict[str, str]
     probes: tuple[Probe, ...]
+    calibration: Calibration | None = None
+    scaling: Scaling | None = None
 
     @field_validator("score_max")
     @classmethod
@@ -190,7 +201,7 @@ def load_adapter(
             f"{folder} has sha256 {digest[:12]}, {expected_sha256[:12]} was registered: remove "
             "the folder, and it is fetched from the registry again"
         )
-    scoring = _read_scoring(files[SCORING], folder / SCORING)
+    scoring = _scoring(files[SCORING], folder / SCORING)
     if scoring.backbone_sha256 != backbone.sha256:
         raise AdapterError(
             f"{folder} was trained on {scoring.backbone} ({scoring.backbone_sha256[:12]}), "
@@ -214,11 +225,20 @@ def _write_files(folder: Path, adapter: Adapter) -> None:
         sync(folder / name)
 
 
-def _read_scoring(content: bytes, path: Path) -> Scoring:
+def read_scoring(folder: Path) -> Scoring:
+    """The scoring record of an adapter directory, nothing else being looked at.
+
+    Raises:
+        AdapterError: it cannot be read, or does not follow the format.
+    """
+    return _scoring(read_bytes(folder / SCORING), folder / SCORING)
+
+
+def _scoring(content: bytes, path: Path) -> Scoring:
     try:
         scoring = Scoring.model_validate_json(content)
         # What may be left out when a record is made is never guessed when one is read.
-        wrong = Scoring.model_fields.keys() - scoring.model_fields_set
+        wrong = Scoring.model_fields.keys() - scoring.model_fields_set - ADDED
     except ValidationError as error:
         wrong = {".".join(map(str, found["loc"])) or "its JSON" for found in error.errors()}
     if wrong:

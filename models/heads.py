@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.postprocessing import rounded
+
 Kind = Literal["ordinal", "classification"]
 Pooling = Literal["mean", "first", "last"]  # over the hidden states of a text's tokens
 Activation = Literal["tanh", "gelu", "relu", "none"]
@@ -173,7 +175,7 @@ def read_out(logits: Tensor, scale: Scale, kind: Kind = "ordinal") -> ScoreColum
         # them do so and keeps their sum, so probabilities and raw score always agree.
         above = np.sort(torch.sigmoid(values).numpy(), axis=1)[:, ::-1]
         raw = scale.score_min + above.sum(axis=1)
-        score = np.floor(raw + 0.5).clip(scale.score_min, scale.score_max).astype(np.int32)
+        score = rounded(raw, scale)
         edges = np.concatenate([np.ones((len(raw), 1)), above, np.zeros((len(raw), 1))], axis=1)
         probabilities = edges[:, :-1] - edges[:, 1:]
     else:

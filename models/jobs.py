@@ -11,8 +11,10 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from models.adapters import Adapter, AdapterError
-from models.heads import read_out
+from models.calibration import confidences
+from models.heads import ScoreColumns, read_out
 from models.kernels import Precision
+from models.postprocessing import Reported, rounded, scaled, trimmed
 from models.text import Encoded, distinct, encode
 
 # Mean and largest difference from the stored probes, as shares of the scale's range. A wrong weight
@@ -27,23 +29,29 @@ class Scored:
 
     Attributes:
         raw_score: float64 [n], the expected score.
-        score: int32 [n], the reported score.
-        confidence: float64 [n], probability of the reported score.
-        probabilities: float32 [n, K], per score point from score_min up.
+        trimmed_score: float64 [n], the raw score trimmed, see ``models.postprocessing``.
+        scaled_score: float64 [n], the raw score scaled, then trimmed; NaN without a scaling.
+        score: int32 [n], the reported score: what the head says, or the scaled score rounded.
+        confidence: float64 [n], calibrated probability of the reported score.
+        probabilities: float32 [n, K], per score point from score_min up, as the head gives them.
         truncated: bool [n], the text was longer than the adapter's limit.
         latency_ms: float64 [n], the text's share by tokens of its batch's time on one core and
             of the tokenising; copies of one text share one forward, so the sum is the time spent.
         tokens: int64 [n], tokens read, special ones included.
+        unknown_tokens: int64 [n], those of them that stand for what the vocabulary lacks.
         load_ms: what it took to read the adapter and make its weights ready.
     """
 
     raw_score: NDArray[np.float64]
+    trimmed_score: NDArray[np.float64]
+    scaled_score: NDArray[np.float64]
     score: NDArray[np.int32]
     confidence: NDArray[np.float64]
     probabilities: NDArray[np.float32]
     truncated: NDArray[np.bool_]
     latency_ms: NDArray[np.float64]
     tokens: NDArray[np.int64]
+    unknown_tokens: NDArray[np.int64]
     load_ms: float
 
 
@@ -55,11 +63,13 @@ class Group:
         adapter: gives the adapter when the group's turn comes; may raise AdapterError.
         texts: the texts.
         verify: score the adapter's probe texts too, and compare with what it stored.
+        reported: which score is reported; ``scaled`` needs an adapter that has a scaling.
     """
 
     adapter: Callable[[], Adapter]
     texts: Sequence[str]
     verify: bool = True
+    reported: Reported = "rounded"
 
 
 @dataclass(frozen=True)
@@ -68,8 +78,10 @@ class Job:
 
     Attributes:
         adapter: the group's adapter.
+        reported: the group's choice.
         encoded: all texts, the probes' last.
         probes: number of probes.
+        unknown_tokens: int64 [n], of all texts.
         first, inverse: see ``models.text.distinct``.
         lengths: int64 [m], tokens of the distinct texts.
         tokenising_ms: what it took to make them.
@@ -78,8 +90,10 @@ class Job:
     """
 
     adapter: Adapter
+    reported: Reported
     encoded: Encoded
     probes: int
+    unknown_tokens: NDArray[np.int64]
     first: NDArray[np.int64]
     inverse: NDArray[np.int64]
     lengths: NDArray[np.int64]
@@ -108,15 +122,31 @@ class Job:
         self.spent_ms[positions] = self.lengths[positions] * per_token_ms
 
 
-def prepared(group: Group, adapter: Adapter, tokenizer: Tokenizer) -> Job:
-    """Tokenise a group's texts and find those that differ."""
+def prepared(group: Group, adapter: Adapter, tokenizer: Tokenizer, unknown: int | None) -> Job:
+    """Tokenise a group's texts and find those that differ.
+
+    Args:
+        group: the texts.
+        adapter: the group's.
+        tokenizer: cuts texts at the adapter's limit.
+        unknown: see ``models.text.unknown_token``.
+    """
     started = time.perf_counter()
     probes = [probe.text for probe in adapter.scoring.probes] if group.verify else []
     encoded = encode(tokenizer, [*group.texts, *probes])
     first, inverse = distinct(encoded.token_ids)
     tokenising_ms = (time.perf_counter() - started) * 1e3
-    lengths = encoded.lengths[first]
-    return Job(adapter, encoded, len(probes), first, inverse, lengths, tokenising_ms)
+    return Job(
+        adapter=adapter,
+        reported=group.reported,
+        encoded=encoded,
+        probes=len(probes),
+        unknown_tokens=encoded.occurrences(unknown),
+        first=first,
+        inverse=inverse,
+        lengths=encoded.lengths[first],
+        tokenising_ms=tokenising_ms,
+    )
 
 
 def read(job: Job, precision: Precision, load_ms: float) -> Scored:
@@ -135,16 +165,37 @@ def read(job: Job, precision: Precision, load_ms: float) -> Scored:
     lengths = job.encoded.lengths
     shares = lengths / max(int(lengths.sum()), 1)
     latency_ms = (job.spent_ms / copies)[job.inverse] + job.tokenising_ms * shares
+    trimmed_score, scaled_score, score, confidence = _reported(job, columns)
     return Scored(
         raw_score=columns.raw_score[:n],
-        score=columns.score[:n],
-        confidence=columns.confidence[:n],
+        trimmed_score=trimmed_score[:n],
+        scaled_score=scaled_score[:n],
+        score=score[:n],
+        confidence=confidence[:n],
         probabilities=columns.probabilities[:n],
         truncated=job.encoded.truncated[:n],
         latency_ms=latency_ms[:n],
         tokens=lengths[:n],
+        unknown_tokens=job.unknown_tokens[:n],
         load_ms=load_ms,
     )
+
+
+def _reported(
+    job: Job, columns: ScoreColumns
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
+    """Trimmed and scaled scores, what is reported of them, and how sure that is."""
+    scale, scoring = job.adapter.scale, job.adapter.scoring
+    raw, score = columns.raw_score, columns.score
+    scaled_score = np.full(len(raw), np.nan)
+    if scoring.scaling is not None:
+        scaled_score = trimmed(scaled(raw, scoring.scaling), scale)
+    if job.reported == "scaled":
+        score = rounded(scaled_score, scale)
+    temperature = 1.0 if scoring.calibration is None else scoring.calibration.temperature
+    points = score - scale.score_min
+    confidence = confidences(columns.probabilities, points, temperature)
+    return trimmed(raw, scale), scaled_score, score, confidence
 
 
 def _check_probes(job: Job, raw_score: NDArray[np.float64], precision: Precision) -> None:

@@ -26,7 +26,7 @@ from models.lora import LowRank
 from models.peft_config import LoraConfig, read_config
 from models.peft_lora import read_edits, read_tensors
 from models.probes import PROBE_TEXTS, with_probes
-from models.scorer import Scorer
+from models.scorer import exact_scorer
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,8 @@ def import_peft(
     inner = {name.removeprefix(prefix): edit for name, edit in edits.items() if name not in layers}
     if not inner:
         raise AdapterError(f"{path} edits no layer of the backbone: train it with such layers")
-    return _probed(Adapter(inner, head, _scoring(config, head, scale, trait, backbone)), backbone)
+    adapter = Adapter(inner, head, _scoring(config, head, scale, trait, backbone))
+    return with_probes(adapter, exact_scorer(backbone))
 
 
 def _check_task(config: LoraConfig, folder: Path, backbone: Backbone) -> None:
@@ -263,8 +264,3 @@ def _scoring(
         versions=library_versions(),
         probes=(),
     )
-
-
-def _probed(adapter: Adapter, backbone: Backbone) -> Adapter:
-    scorer = Scorer(backbone, precision="fp32")
-    return with_probes(adapter, lambda texts: scorer.score(adapter, texts, verify=False).raw_score)

@@ -1,12 +1,9 @@
 """Probes: what an adapter said of a few fixed texts when it was made, to be heard again later."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.adapters import Adapter, Probe
+from models.scorer import Scorer
 
 # Written for this project: adapters travel, so no student's text may be among them.
 PROBE_TEXTS = (
@@ -18,17 +15,16 @@ PROBE_TEXTS = (
 )
 
 
-def with_probes(
-    adapter: Adapter, raw_scores: Callable[[Sequence[str]], NDArray[np.float64]]
-) -> Adapter:
+def with_probes(adapter: Adapter, scorer: Scorer) -> Adapter:
     """The adapter with what it says of PROBE_TEXTS.
 
     Args:
         adapter: one that has just been made.
-        raw_scores: scores n texts by this adapter in float32; float64 [n].
+        scorer: in float32, see ``models.scorer.exact_scorer``.
     """
+    raw_scores = scorer.score(adapter, PROBE_TEXTS, verify=False).raw_score
     probes = tuple(
         Probe(text=text, raw_score=float(raw))
-        for text, raw in zip(PROBE_TEXTS, raw_scores(PROBE_TEXTS), strict=True)
+        for text, raw in zip(PROBE_TEXTS, raw_scores, strict=True)
     )
     return replace(adapter, scoring=adapter.scoring.model_copy(update={"probes": probes}))

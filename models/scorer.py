@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from typing import Literal
 
 import numpy as np
@@ -21,9 +21,10 @@ from models.encoder import Encoder
 from models.jobs import Group, Job, Scored, prepared, read
 from models.kernels import circumstances_of, resolved
 from models.memory import give_back, keep_freed, page_out
-from models.text import budget_batches, filled_batches, with_limit
+from models.postprocessing import Reported
+from models.text import budget_batches, filled_batches, unknown_token, with_limit
 
-__all__ = ["Group", "Scored", "Scorer"]
+__all__ = ["Group", "Scored", "Scorer", "exact_scorer"]
 
 # A batch's widest activations then fit a processor's caches; more tokens were slower. A GPU
 # needs more to be busy; its number is not measured.
@@ -79,14 +80,22 @@ class Scorer:
         self._encoder = Encoder(backbone, self.precision, device)
         page_out(backbone.model.parameters())
         self._tokenizer = cache(partial(with_limit, backbone.tokenizer))
+        self._unknown = unknown_token(backbone.tokenizer)
 
-    def score(self, adapter: Adapter, texts: Sequence[str], *, verify: bool = True) -> Scored:
+    def score(
+        self,
+        adapter: Adapter,
+        texts: Sequence[str],
+        *,
+        verify: bool = True,
+        reported: Reported = "rounded",
+    ) -> Scored:
         """Score one group.
 
         Raises:
             AdapterError: see ``score_groups``.
         """
-        (result,) = self.score_groups([Group(lambda: adapter, texts, verify)])
+        (result,) = self.score_groups([Group(lambda: adapter, texts, verify, reported)])
         if isinstance(result, AdapterError):
             raise result
         return result
@@ -96,8 +105,9 @@ class Scorer:
 
         Yields:
             per group, in their order, its scores or why it has none: its adapter could not be
-            loaded, is for another backbone, edits layers that are not used, or a probe's raw
-            score is off by more than ``models.jobs.PROBE_TOLERANCE``.
+            loaded, is for another backbone, edits layers that are not used, has no scaling
+            although scaled scores are to be reported, or a probe's raw score is off by more than
+            ``models.jobs.PROBE_TOLERANCE``.
         """
         # One thread prepares while the others compute; each multiplies on one core.
         with _Trimmed() as batches, _threads(1) as preparing, _threads(self.threads) as computing:
@@ -124,8 +134,13 @@ class Scorer:
                     "the adapter holds no probe predictions, so nothing shows that it scores here "
                     "as it did where it was made: train or import it again"
                 )
+            if group.reported == "scaled" and adapter.scoring.scaling is None:
+                raise AdapterError(
+                    "the item reports scaled scores, but the adapter holds no means and deviations "
+                    "to scale by: train it again, or have the item report rounded scores"
+                )
             limit = min(adapter.scoring.max_tokens, self.backbone.max_tokens)
-            job = prepared(group, adapter, self._tokenizer(limit))
+            job = prepared(group, adapter, self._tokenizer(limit), self._unknown)
             if job.response_tokens < self._encoder.break_even(adapter):
                 entry = _Entry(job, branches=self._encoder.branches(adapter))
             else:
@@ -142,6 +157,12 @@ class Scorer:
             return read(entry.outcome, self.precision, entry.load_ms)
         except AdapterError as error:
             return error
+
+
+@lru_cache(maxsize=1)
+def exact_scorer(backbone: Backbone) -> Scorer:
+    """The scorer for what is kept with an adapter or decides about it: float32, one core."""
+    return Scorer(backbone, precision="fp32", threads=1)
 
 
 @dataclass

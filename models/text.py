@@ -1,5 +1,6 @@
 """Tokenise responses: strings in, arrays of token ids and a flag for what was cut off."""
 
+import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,22 @@ class Encoded:
     def lengths(self) -> NDArray[np.int64]:
         """Tokens per text, int64 [n]."""
         return np.array([len(ids) for ids in self.token_ids], dtype=np.int64)
+
+    def occurrences(self, token: int | None) -> NDArray[np.int64]:
+        """How often each text holds a token, int64 [n]; never, if there is no such token."""
+        if token is None or not self.token_ids:
+            return np.zeros(len(self.token_ids), dtype=np.int64)
+        so_far = np.concatenate([[0], np.cumsum(np.concatenate(self.token_ids) == token)])
+        ends = np.cumsum(self.lengths)
+        return np.asarray(so_far[ends] - so_far[ends - self.lengths], dtype=np.int64)
+
+
+def unknown_token(tokenizer: Tokenizer) -> int | None:
+    """Id of the token for what the vocabulary lacks; None where it lacks nothing, as with bytes."""
+    model = json.loads(tokenizer.to_str())["model"]
+    number: int | None = model.get("unk_id")
+    name: str | None = model.get("unk_token")
+    return tokenizer.token_to_id(name) if number is None and name is not None else number
 
 
 def with_limit(tokenizer: Tokenizer, max_tokens: int) -> Tokenizer:

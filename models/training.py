@@ -5,7 +5,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,14 @@ from models.agreement import quadratic_weighted_kappa
 from models.backbone import Backbone
 from models.bert import supports_model
 from models.bert_training import FrozenBlocks, TrainedBlocks
+from models.calibration import fitted_calibration
 from models.fitting import Epoch, Examples, Recipe, Trainee, fit
 from models.heads import Head, Scale
 from models.kernels import DTYPES, fastest_precision
 from models.lora import LowRank, add_branches, block_linears, block_of
+from models.postprocessing import Reported, fitted_scaling
 from models.probes import with_probes
-from models.scorer import Scored, Scorer
+from models.scorer import Scored, Scorer, exact_scorer
 from models.text import encode, with_limit
 from models.trunk import split
 
@@ -68,6 +70,7 @@ class TrainedAdapter:
 
     Attributes:
         folder, sha256: the directory and its ``adapter_sha256``.
+        scoring: the directory's scoring record, calibration and scaling included.
         validation: scores of the validation responses, in their order, by the saved adapter.
         validation_qwk: of the reported scores; NaN without validation responses.
         history: one entry per epoch that was run.
@@ -76,6 +79,7 @@ class TrainedAdapter:
 
     folder: Path
     sha256: str
+    scoring: Scoring
     validation: Scored
     validation_qwk: float
     history: tuple[Epoch, ...]
@@ -126,6 +130,7 @@ def train_adapter(
     *,
     training_data_sha256: str,
     trait: str = "overall",
+    reported: Reported = "rounded",
     progress: Callable[[Epoch, int], None] | None = None,
 ) -> TrainedAdapter:
     """Train an adapter and write its directory.
@@ -139,10 +144,12 @@ def train_adapter(
         folder: where the adapter directory goes; an older one there is replaced.
         training_data_sha256: hash of the data, written into ``scoring.json``.
         trait: written into ``scoring.json``.
+        reported: which score of the validation responses counts.
         progress: called after each epoch with it and the number of planned ones.
 
     Raises:
         TooFewResponsesError: fewer than FEWEST_RESPONSES, or all of one score.
+        AdapterError: scaled scores are to be reported, and scores that are all alike allow none.
         ValueError: a human score lies outside the scale.
     """
     started = time.perf_counter()
@@ -170,15 +177,14 @@ def train_adapter(
         probes=(),
     )
     adapter = Adapter(edits=edits(), head=_head(trainee), scoring=scoring)
-    scorer = Scorer(backbone, precision="fp32", threads=1)
-    adapter = with_probes(
-        adapter, lambda texts: scorer.score(adapter, texts, verify=False).raw_score
-    )
+    scorer = exact_scorer(backbone)
+    adapter = _measured(with_probes(adapter, scorer), training, validation, scorer)
     sha256 = save_adapter(folder, adapter)
-    scored = scorer.score(load_adapter(folder, backbone), validation.texts)
+    scored = scorer.score(load_adapter(folder, backbone), validation.texts, reported=reported)
     return TrainedAdapter(
         folder=folder,
         sha256=sha256,
+        scoring=adapter.scoring,
         validation=scored,
         validation_qwk=float(quadratic_weighted_kappa(validation.human_scores, scored.score)),
         history=tuple(history),
@@ -256,6 +262,24 @@ def _library_halves(model: nn.Module, first_block: int, recipe: Recipe) -> _Halv
 def _examples(responses: TrainingSet, tokenizer: Tokenizer) -> Examples:
     scores = np.asarray(responses.human_scores, dtype=np.float64)
     return Examples(encode(tokenizer, responses.texts).token_ids, scores)
+
+
+def _measured(
+    adapter: Adapter, training: TrainingSet, validation: TrainingSet, scorer: Scorer
+) -> Adapter:
+    """The adapter with what only its own scores can tell: calibration and scaling.
+
+    Scaling is of the responses it was trained on, as is usual, calibration of the others: of the
+    answers it has learned, it is surer than of any that are to come.
+    """
+    n = len(training.texts)
+    scored = scorer.score(adapter, [*training.texts, *validation.texts], verify=False)
+    calibration = fitted_calibration(
+        scored.probabilities[n:], scored.score[n:], validation.human_scores, adapter.scale
+    )
+    scaling = fitted_scaling(training.human_scores, scored.raw_score[:n])
+    measured = {"calibration": calibration, "scaling": scaling}
+    return replace(adapter, scoring=adapter.scoring.model_copy(update=measured))
 
 
 def _head(trainee: Trainee) -> Head:

@@ -1,18 +1,22 @@
 """Geometry of the report's charts: figures in, places in an SVG out; the template draws them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.evaluation import ItemEvaluation, by_qwk
+from tasks.rules import Status
 
 PAGE_WIDTH = 960.0
 GAP = 24.0
-# (items at most, columns, height of a row, letters of a name): 204 items fit on a printed page.
-LAYOUTS = ((36, 1, 18.0, 40), (96, 2, 15.0, 24), (1_000_000, 3, 12.5, 17))
+# (items at most, columns, height of a row, letters of a name): any panel fits on a printed page.
+LAYOUTS = ((36, 1, 18.0, 40), (96, 2, 15.0, 24), (204, 3, 12.5, 17))
+# The panel that is always open; those of a longer bank follow it.
+FIRST_PANEL, PANEL = LAYOUTS[1][0], LAYOUTS[2][0]
 AXIS_HEIGHT = 18.0
 # Intervals of items with few ratings may reach far below 0; they are cut off here.
 AXIS_MIN = -0.4
+# The customary floor for operational use, where no limit is in force.
 GUIDE = 0.7
 
 BARS_WIDTH, BARS_HEIGHT, BARS_TOP = 210.0, 64.0, 12.0
@@ -24,6 +28,7 @@ class QwkMark:
 
     item: ItemEvaluation
     name: str
+    status: Status | None
     y: float
     x: float
     low: float
@@ -34,7 +39,7 @@ class QwkMark:
 
 @dataclass(frozen=True)
 class QwkChart:
-    """Items by QWK, highest first, in columns that share one axis."""
+    """Items by QWK, lowest first, in columns that share one axis."""
 
     width: float
     row_height: float
@@ -45,6 +50,11 @@ class QwkChart:
     ticks: tuple[tuple[float, str], ...]
     guide: float
     any_cut: bool
+
+    @property
+    def items(self) -> int:
+        """How many items it shows."""
+        return sum(map(len, self.columns))
 
 
 @dataclass(frozen=True)
@@ -71,40 +81,27 @@ class BarChart:
     legend: tuple[str, ...]
 
 
-def qwk_chart(evaluations: Sequence[ItemEvaluation]) -> QwkChart | None:
-    """Place every item whose QWK is defined; None where there is no such item."""
-    items = by_qwk(evaluations)
+def qwk_charts(
+    evaluations: Sequence[ItemEvaluation],
+    statuses: Mapping[tuple[str, str], Status],
+    guide: float = GUIDE,
+) -> list[QwkChart]:
+    """Place every item whose QWK is defined and rests on enough responses to be shown.
+
+    Args:
+        evaluations: the items.
+        statuses: what the rule about QWK says of an item and trait, where it was judged.
+        guide: where to draw the line that items should keep to the right of.
+
+    Returns:
+        Charts of which each fits on a page; the first has the lowest items.
+    """
+    shown = [item for item in evaluations if item.qwk.n >= item.small_cell]
+    items = sorted(by_qwk(shown), key=lambda item: (item.qwk.value, item.item_id, item.trait))
     if not items:
-        return None
-    _, columns, row_height, letters = next(row for row in LAYOUTS if len(items) <= row[0])
-    width = (PAGE_WIDTH - (columns - 1) * GAP) / columns
-    left, right = 8 + letters * row_height * 0.46, width - 10
+        return []
     lowest = _axis_start(items)
-
-    def place(value: float) -> float:
-        return left + (max(value, lowest) - lowest) / (1 - lowest) * (right - left)
-
-    per_column = math.ceil(len(items) / columns)
-    marks = [
-        _mark(item, AXIS_HEIGHT + (n % per_column + 0.5) * row_height, letters, place, lowest)
-        for n, item in enumerate(items)
-    ]
-    step = {1: 0.1, 2: 0.2, 3: 0.5}[columns]
-    count = math.floor((1 - lowest) / step + 1e-9)
-    ticks = [round(1 - step * n, 1) for n in range(count, -1, -1)]
-    return QwkChart(
-        width=width,
-        row_height=row_height,
-        height=AXIS_HEIGHT + per_column * row_height + 4,
-        axis_left=left,
-        axis_right=right,
-        columns=tuple(
-            tuple(marks[start : start + per_column]) for start in range(0, len(marks), per_column)
-        ),
-        ticks=tuple((place(tick), f"{tick:g}".replace("-", "−")) for tick in ticks),
-        guide=place(GUIDE),
-        any_cut=any(mark.cut for mark in marks),
-    )
+    return [_panel(part, statuses, guide, lowest) for part in _parts(items)]
 
 
 def bar_chart(evaluation: ItemEvaluation) -> BarChart | None:
@@ -146,26 +143,87 @@ def shortened(name: str, letters: int) -> str:
     return f"{name[:front]}…{name[len(name) - (letters - 1 - front) :]}"
 
 
+def _parts(items: list[ItemEvaluation]) -> Iterator[list[ItemEvaluation]]:
+    first = len(items) if len(items) <= FIRST_PANEL else FIRST_PANEL
+    yield items[:first]
+    for start in range(first, len(items), PANEL):
+        yield items[start : start + PANEL]
+
+
+def _panel(
+    items: Sequence[ItemEvaluation],
+    statuses: Mapping[tuple[str, str], Status],
+    guide: float,
+    lowest: float,
+) -> QwkChart:
+    _, columns, row_height, letters = next(row for row in LAYOUTS if len(items) <= row[0])
+    width = (PAGE_WIDTH - (columns - 1) * GAP) / columns
+    left, right = 8 + letters * row_height * 0.46, width - 10
+
+    def place(value: float) -> float:
+        return left + (max(value, lowest) - lowest) / (1 - lowest) * (right - left)
+
+    rows = math.ceil(len(items) / columns)
+    marks = [
+        _mark(
+            item,
+            AXIS_HEIGHT + (n % rows + 0.5) * row_height,
+            letters,
+            place,
+            lowest,
+            statuses.get((item.item_id, item.trait)),
+        )
+        for n, item in enumerate(items)
+    ]
+    return QwkChart(
+        width=width,
+        row_height=row_height,
+        height=AXIS_HEIGHT + rows * row_height + 4,
+        axis_left=left,
+        axis_right=right,
+        columns=tuple(tuple(marks[start : start + rows]) for start in range(0, len(marks), rows)),
+        ticks=_ticks({1: 0.1, 2: 0.2, 3: 0.5}[columns], lowest, place),
+        guide=place(guide),
+        any_cut=any(mark.cut for mark in marks),
+    )
+
+
+def _ticks(
+    step: float, lowest: float, place: Callable[[float], float]
+) -> tuple[tuple[float, str], ...]:
+    count = math.floor((1 - lowest) / step + 1e-9)
+    ticks = [round(1 - step * n, 1) for n in range(count, -1, -1)]
+    return tuple((place(tick), f"{tick:g}".replace("-", "−")) for tick in ticks)
+
+
 def _mark(
-    item: ItemEvaluation, y: float, letters: int, place: Callable[[float], float], lowest: float
+    item: ItemEvaluation,
+    y: float,
+    letters: int,
+    place: Callable[[float], float],
+    lowest: float,
+    status: Status | None,
 ) -> QwkMark:
-    low, high = item.qwk_low, item.qwk_high
+    low, high = item.qwk.low, item.qwk.high
     if math.isnan(low):
-        low = high = item.qwk
-    people = item.qwk_human_human
+        low = high = item.qwk.value
+    people = item.human_human["qwk"]
+    hidden = math.isnan(people.value) or people.n < item.small_cell
     return QwkMark(
         item=item,
         name=shortened(item.name, letters),
+        status=status,
         y=y,
-        x=place(item.qwk),
+        x=place(item.qwk.value),
         low=place(low),
         high=place(high),
         cut=low < lowest,
-        people=None if math.isnan(people) else place(people),
+        people=None if hidden else place(people.value),
     )
 
 
 def _axis_start(items: Sequence[ItemEvaluation]) -> float:
     """A multiple of .2 at or below all that is drawn, as far as the axis may go."""
-    seen = [value for item in items for value in (item.qwk, item.qwk_low) if not math.isnan(value)]
+    seen = [value for item in items for value in (item.qwk.value, item.qwk.low)]
+    seen = [value for value in seen if not math.isnan(value)]
     return max(AXIS_MIN, min(0.0, math.floor(min(seen) * 5) / 5))

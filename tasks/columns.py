@@ -31,6 +31,7 @@ SYNONYMS: dict[str, frozenset[str]] = {
         "season": "administration test_window window",
     }.items()
 }
+SUBGROUP = "subgroup "  # before an attribute, where it stands beside canonical names
 HOW_TO_MAP = (
     "Say which column is which in a mapping file and give it with --mapping: "
     "`columns: {response_id: <header>, item_id: <header>, text: <header>}`"
@@ -51,8 +52,9 @@ class ColumnMap:
     """Where in a row each value stands.
 
     Attributes:
-        positions: canonical name to position, without the score columns.
+        positions: canonical name to position, without the columns of scores and subgroups.
         ratings: the score columns.
+        subgroups: attribute to position, of each subgroup column.
         constants: values for all rows; a column of the same name comes first where it is filled.
         names: canonical name to header, as it is shown and recorded.
         found_by: canonical name to how its column was found.
@@ -65,6 +67,7 @@ class ColumnMap:
 
     positions: dict[str, int]
     ratings: tuple[Rating, ...]
+    subgroups: dict[str, int]
     constants: dict[str, str]
     names: dict[str, str]
     found_by: dict[str, str]
@@ -101,6 +104,8 @@ def map_columns(header: Sequence[str], mapping: MappingFile | None) -> ColumnMap
         wanted[f"human_score of {trait}"] = columns.human_score
         if columns.human_score_2:
             wanted[f"human_score_2 of {trait}"] = columns.human_score_2
+    for attribute, column in given.subgroups.items():
+        wanted[f"{SUBGROUP}{attribute}"] = column
     for canonical, column in wanted.items():
         _find_named(found, names, canonical, column, source, needed=layout is None)
     if layout is None:
@@ -181,8 +186,17 @@ def _column_map(found: _Found, names: list[str], given: MappingFile) -> ColumnMa
     )]  # fmt: skip
     used = set(places.values())
     return ColumnMap(
-        positions={name: at for name, at in places.items() if not name.startswith("human_score")},
+        positions={
+            name: at
+            for name, at in places.items()
+            if not name.startswith(("human_score", SUBGROUP))
+        },
         ratings=tuple(r for r in ratings if (r.human_score, r.human_score_2) != (None, None)),
+        subgroups={
+            name.removeprefix(SUBGROUP): at
+            for name, at in places.items()
+            if name.startswith(SUBGROUP)
+        },
         constants=dict(given.constants),
         names={canonical: names[at] for canonical, at in places.items()},
         found_by=found.found_by,

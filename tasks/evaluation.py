@@ -1,4 +1,4 @@
-"""How well machine scores agree with people, per item and per administration date.
+"""What an evaluation says of an item: agreement with people, calibration, fairness, speed.
 
 The human reference is the first rater's score; the second rater serves only to say how well two
 people agree, on the responses that both have read. Two kinds of responses are counted but take no
@@ -7,36 +7,116 @@ which scored them has seen in training or in validation.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
-
-from models.agreement import (
-    adjacent_agreement,
-    bootstrap_interval,
-    confusion_matrix,
-    exact_agreement,
-    pearson_r,
-    quadratic_weighted_kappa,
-    root_mean_squared_error,
-    standardized_mean_difference,
-)
-from warehouse import db
-from warehouse.ratings import RatedScores, Scale, rated_scores
 
 # With fewer rated responses the interval of a kappa is wider than .09 either way: too few to judge.
+# The default, as is the next.
 ENOUGH_RATED = 100
-# Tables of counts over fewer responses than this could point at a student.
+# Tables of counts over fewer responses than this could point at a student; the default.
 SMALL_CELL = 10
 # A raw score this close to k + 1/2 could round either way in the other precision: bfloat16 moved
 # raw scores of 102 public adapters by at most 0.038 points, see docs/experiments.md.
 NEAR_BOUNDARY = 0.04
 
-Floats = NDArray[np.float64]
+
+@dataclass(frozen=True)
+class Figure:
+    """One statistic with its 95% bootstrap interval; NaN where it is not defined.
+
+    Attributes:
+        value: the statistic.
+        low, high: ends of its interval.
+        n: responses it rests on.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+NOT_KNOWN = Figure(math.nan, math.nan, math.nan, 0)
+
+
+@dataclass(frozen=True)
+class SubgroupFigure:
+    """One level of one attribute, such as a first language, among the rated responses.
+
+    Attributes:
+        attribute, level: as the export names them.
+        dsm: difference of standardized means; above 0 the machine is milder with this level than
+            with the others.
+        mean_human, mean_machine: mean scores of the level's responses.
+    """
+
+    attribute: str
+    level: str
+    dsm: Figure
+    mean_human: float
+    mean_machine: float
+
+
+@dataclass(frozen=True)
+class FairnessFigure:
+    """How much of the scoring error one attribute explains (Loukina, Madnani and Zechner 2019).
+
+    Attributes:
+        attribute: as the export names it.
+        reference: its largest level, which the others are compared with.
+        n: rated responses of which it is known.
+        osa_r2, osa_p: overall score accuracy: squared error by level, adjusted R2 and p.
+        osd_r2, osd_p: overall score difference: error by level.
+        csd_r2, csd_p: conditional score difference: error by level beyond the human score.
+    """
+
+    attribute: str
+    reference: str
+    n: int
+    osa_r2: float
+    osa_p: float
+    osd_r2: float
+    osd_p: float
+    csd_r2: float
+    csd_p: float
+
+
+@dataclass(frozen=True)
+class CalibrationBin:
+    """Rated responses of like confidence: what was promised, and what came true.
+
+    Attributes:
+        low, high: least and greatest confidence in it.
+        n: responses.
+        confidence: mean confidence.
+        exact: share whose reported score is the first rater's.
+    """
+
+    low: float
+    high: float
+    n: int
+    confidence: float
+    exact: float
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Agreement where only the most confident share is kept, and the rest goes to people.
+
+    Attributes:
+        kept: share of rated responses, 0 to 1.
+        n: how many these are.
+        least_confidence: the lowest confidence among them.
+        exact: their exact agreement.
+        qwk: their quadratic weighted kappa.
+    """
+
+    kept: float
+    n: int
+    least_confidence: float
+    exact: float
+    qwk: float
 
 
 @dataclass(frozen=True)
@@ -50,6 +130,7 @@ class ItemEvaluation:
         item_id: the item.
         trait: the trait.
         adapter_versions: the versions that gave these scores, ascending.
+        reported: which score is reported, ``rounded`` or ``scaled``; ``mixed`` where both occur.
         score_min: lowest score point.
         score_max: highest score point.
         n_scored: responses with a machine score.
@@ -58,19 +139,20 @@ class ItemEvaluation:
         n_seen: scored responses that the adapter was trained or validated on.
         n_rated: scored, not seen, and scored by the first human rater as well.
         n_double: those of them that the second rater has scored, too.
-        qwk: quadratic weighted kappa of the first rater and the reported score: the headline.
-        qwk_low: its 95% bootstrap interval, lower end.
-        qwk_high: upper end.
-        qwk_raw: kappa of the first rater and the raw score, before rounding.
-        exact: share of rated responses whose reported score is the first rater's.
-        adjacent: share within one point.
-        smd: standardized mean difference of the reported score; above 0, the machine is milder.
-        r: Pearson correlation of the first rater and the raw score.
-        rmse: root mean squared error of the raw score, in score points.
+        figures: first rater and machine. On the reported score: ``qwk``, ``kappa``, ``exact``,
+            ``adjacent``, ``smd``. On the trimmed raw score: ``qwk_trimmed``, ``smd_trimmed``,
+            ``pearson_r``, ``r2``, ``rmse``. Beyond the two raters: ``degradation_qwk``,
+            ``degradation_r``, ``degradation_exact``, ``degradation_smd`` (human-machine minus
+            human-human), ``disattenuated_r``, ``prmse``, ``calibration_error``.
+        human_human: both raters on the n_double responses: ``qwk``, ``kappa``, ``exact``,
+            ``adjacent``, ``pearson_r``, ``smd``.
+        subgroups: levels of all attributes with small_cell rated responses or more.
+        fairness: one entry per attribute of two levels or more.
+        calibration: rated responses by tenths of their confidence.
+        coverage: what routing the least confident to people would bring.
+        mean_confidence: of all scored responses.
         mean_human: mean of the first rater's scores.
         mean_machine: mean reported score of the same responses.
-        qwk_human_human: kappa of the two raters on the n_double responses.
-        exact_human_human: their exact agreement.
         latency_ms_p50: median time per computed score, in milliseconds.
         latency_ms_p95: its 95th percentile.
         scoring_s: the time of all computed scores together, in seconds.
@@ -80,11 +162,15 @@ class ItemEvaluation:
         machine_distribution: share of scored responses at each score point, rated or not.
         n_truncated: scored responses longer than the model reads.
         near_boundary: scored responses with a raw score within NEAR_BOUNDARY of a boundary.
+        n_far_apart: rated responses whose score is two points or more from the first rater's.
+        small_cell: tables of counts over fewer responses than this are not shown.
+        enough_to_judge: with fewer rated responses the item is not judged.
     """
 
     item_id: str
     trait: str
     adapter_versions: tuple[int, ...]
+    reported: str
     score_min: int
     score_max: int
     n_scored: int
@@ -93,19 +179,15 @@ class ItemEvaluation:
     n_seen: int
     n_rated: int
     n_double: int
-    qwk: float
-    qwk_low: float
-    qwk_high: float
-    qwk_raw: float
-    exact: float
-    adjacent: float
-    smd: float
-    r: float
-    rmse: float
+    figures: Mapping[str, Figure]
+    human_human: Mapping[str, Figure]
+    subgroups: tuple[SubgroupFigure, ...]
+    fairness: tuple[FairnessFigure, ...]
+    calibration: tuple[CalibrationBin, ...]
+    coverage: tuple[Coverage, ...]
+    mean_confidence: float
     mean_human: float
     mean_machine: float
-    qwk_human_human: float
-    exact_human_human: float
     latency_ms_p50: float
     latency_ms_p95: float
     scoring_s: float
@@ -114,6 +196,14 @@ class ItemEvaluation:
     machine_distribution: tuple[float, ...]
     n_truncated: int
     near_boundary: int
+    n_far_apart: int
+    small_cell: int = SMALL_CELL
+    enough_to_judge: int = ENOUGH_RATED
+
+    @property
+    def qwk(self) -> Figure:
+        """Quadratic weighted kappa of the first rater and the reported score: the headline."""
+        return self.figures["qwk"]
 
     @property
     def adapter_version(self) -> int | None:
@@ -132,19 +222,19 @@ class ItemEvaluation:
         People and machine on the rated responses; where these are few, the machine on all scored
         ones; where they are few too, nothing.
         """
-        if self.n_rated >= SMALL_CELL:
+        if self.n_rated >= self.small_cell:
             machine = tuple(
                 sum(column) / self.n_rated for column in zip(*self.confusion, strict=True)
             )
             return {"human": self.human_distribution, "machine": machine}
-        if self.n_scored >= SMALL_CELL:
+        if self.n_scored >= self.small_cell:
             return {"machine, all scored": self.machine_distribution}
         return {}
 
     @property
     def enough_rated(self) -> bool:
         """Whether its agreement rests on enough responses to judge the item by."""
-        return self.n_rated >= ENOUGH_RATED
+        return self.n_rated >= self.enough_to_judge
 
     @property
     def responses_per_s(self) -> float:
@@ -170,129 +260,57 @@ class DayEvaluation:
     exact: float
 
 
-def evaluate_scores(
-    warehouse: Path,
-    run_id: str | None,
-    *,
-    seasons: Sequence[str] | None = None,
-    items: Sequence[str] | None = None,
-    samples: int = 1000,
-    seed: int = 0,
-) -> list[ItemEvaluation]:
-    """Compare machine scores with the first rater's, item by item.
+@dataclass(frozen=True)
+class ValidityFigure:
+    """Validity responses of one item and trait: known scores, scored again in every night.
 
-    Args:
-        warehouse: the ``warehouse.duckdb`` file.
-        run_id: look at what this run scored; None looks at the current score of everything.
-        seasons: only these seasons; None is all.
-        items: only these item ids; None is all.
-        samples: bootstrap resamples behind each interval.
-        seed: of the bootstrap; the same seed gives the same intervals.
-
-    Returns:
-        One evaluation for each item and trait that has scored or coded responses, by their ids.
+    Attributes:
+        n: validity responses that were scored.
+        exact: share whose reported score is the known one.
+        qwk: quadratic weighted kappa of known and reported scores.
+        exact_before: the same share in the night before; NaN where that did not score all of them.
+        n_changed: responses whose reported score is not that of the night before.
+        same_adapter: whether the adapter is that of the night before.
     """
-    with db.connect(warehouse, read_only=True) as connection:
-        found = rated_scores(connection, run_id, seasons=seasons, items=items)
-        return [_evaluate(scale, rows, samples, seed) for scale, rows in found]
+
+    item_id: str
+    trait: str
+    n: int
+    exact: Figure
+    qwk: Figure
+    exact_before: float
+    n_changed: int
+    same_adapter: bool
 
 
-def evaluate_by_day(
-    warehouse: Path,
-    run_id: str | None,
-    *,
-    seasons: Sequence[str] | None = None,
-    items: Sequence[str] | None = None,
-) -> list[DayEvaluation]:
-    """Compare machine scores with the first rater's, item by item and date by date.
+@dataclass(frozen=True)
+class TrendPoint:
+    """One item and trait in one administration, for pictures over time.
 
-    The arguments are those of ``evaluate_scores``. Agreement on one date rests on few responses:
-    it is for drawing a series, not for judging an item.
-
-    Returns:
-        One evaluation for each item, trait and date with scored responses, in that order.
+    Attributes:
+        day: the administration date.
+        run_id: the run that scored it.
+        decision: ``released`` or ``held``; empty where nothing was decided.
+        n: scored responses.
+        mean_score: their mean reported score.
+        shares: share of them at each score point, from score_min up.
+        confidence: their mean confidence.
+        coded_share: share of responses with a condition code, of all scored or coded.
     """
-    with db.connect(warehouse, read_only=True) as connection:
-        found = rated_scores(connection, run_id, seasons=seasons, items=items)
-        return [of_day for scale, rows in found for of_day in _by_day(scale, rows[rows.scored])]
+
+    item_id: str
+    trait: str
+    day: date
+    run_id: str
+    decision: str
+    n: int
+    mean_score: float
+    shares: tuple[float, ...]
+    confidence: float
+    coded_share: float
 
 
 def by_qwk(evaluations: Iterable[ItemEvaluation]) -> list[ItemEvaluation]:
     """Those whose QWK is defined, highest first."""
-    defined = [item for item in evaluations if not math.isnan(item.qwk)]
-    return sorted(defined, key=lambda item: (-item.qwk, item.item_id, item.trait))
-
-
-def _evaluate(scale: Scale, rows: RatedScores, samples: int, seed: int) -> ItemEvaluation:
-    scored, rated = rows[rows.scored], _rated(rows)
-    double = rated[~np.isnan(rated.human_score_2)]
-    human, machine, raw = rated.human_score, rated.score, rated.raw_score
-    low, high = bootstrap_interval(
-        human, machine, quadratic_weighted_kappa, samples=samples, seed=seed
-    )
-    latency_ms = scored.latency_ms[~scored.reused]
-    points = np.arange(scale.score_min, scale.score_max + 1)
-    rounded = np.floor(human + 0.5)
-    return ItemEvaluation(
-        **vars(scale),
-        adapter_versions=tuple(int(version) for version in np.unique(scored.adapter_version)),
-        n_scored=len(scored),
-        n_reused=int(scored.reused.sum()),
-        n_coded=len(rows) - len(scored),
-        n_seen=int(scored.seen.sum()),
-        n_rated=len(rated),
-        n_double=len(double),
-        qwk=quadratic_weighted_kappa(human, machine),
-        qwk_low=low,
-        qwk_high=high,
-        qwk_raw=quadratic_weighted_kappa(human, raw),
-        exact=exact_agreement(human, machine),
-        adjacent=adjacent_agreement(human, machine),
-        smd=standardized_mean_difference(human, machine),
-        r=pearson_r(human, raw),
-        rmse=root_mean_squared_error(human, raw),
-        mean_human=_mean(human),
-        mean_machine=_mean(machine),
-        qwk_human_human=quadratic_weighted_kappa(double.human_score, double.human_score_2),
-        exact_human_human=exact_agreement(double.human_score, double.human_score_2),
-        latency_ms_p50=_percentile(latency_ms, 50),
-        latency_ms_p95=_percentile(latency_ms, 95),
-        scoring_s=float(latency_ms.sum()) / 1000,
-        confusion=tuple(map(tuple, confusion_matrix(rounded, machine, points).tolist())),
-        human_distribution=_shares(rounded, points),
-        machine_distribution=_shares(scored.score, points),
-        n_truncated=int(scored.truncated.sum()),
-        near_boundary=int((np.abs(scored.raw_score % 1 - 0.5) < NEAR_BOUNDARY).sum()),
-    )
-
-
-def _by_day(scale: Scale, scored: RatedScores) -> Iterator[DayEvaluation]:
-    for day in np.unique(scored.day):
-        of_day = scored[scored.day == day]
-        rated = _rated(of_day)
-        yield DayEvaluation(
-            item_id=scale.item_id,
-            trait=scale.trait,
-            day=day.item(),
-            n_scored=len(of_day),
-            n_rated=len(rated),
-            qwk=quadratic_weighted_kappa(rated.human_score, rated.score),
-            exact=exact_agreement(rated.human_score, rated.score),
-        )
-
-
-def _rated(rows: RatedScores) -> RatedScores:
-    """Those that agreement is computed on."""
-    return rows[rows.scored & ~rows.seen & ~np.isnan(rows.human_score)]
-
-
-def _mean(values: Floats | NDArray[np.bool_]) -> float:
-    return float(values.mean()) if values.size else math.nan
-
-
-def _percentile(values: Floats, percent: float) -> float:
-    return float(np.percentile(values, percent)) if values.size else math.nan
-
-
-def _shares(scores: Floats, points: NDArray[np.int64]) -> tuple[float, ...]:
-    return tuple(_mean(scores == point) for point in points)
+    defined = [item for item in evaluations if not math.isnan(item.qwk.value)]
+    return sorted(defined, key=lambda item: (-item.qwk.value, item.item_id, item.trait))

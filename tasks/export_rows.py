@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,8 +17,9 @@ import pyarrow.parquet as pq
 from tasks.columns import ColumnMap, Rating
 from tasks.delimited import Row
 from tasks.export_formats import NESTED
+from tasks.mapping_file import is_group_name
 from tasks.reasons import Fault, Reason
-from warehouse.responses import STAGED_RATINGS, STAGED_ROWS
+from warehouse.responses import STAGED_RATINGS, STAGED_ROWS, STAGED_SUBGROUPS
 
 BATCH_ROWS = 10_000
 BATCH_CHARACTERS = 8_000_000
@@ -57,6 +58,15 @@ class CheckedRow(NamedTuple):
     text_sha256: str
     characters: int
     ratings: list[tuple[str | None, int, float]]  # trait, rater, score
+    subgroups: list[tuple[str, str]]  # attribute, level
+
+
+class StagedFiles(NamedTuple):
+    """Where the rows of an export, their scores and their subgroups are staged."""
+
+    rows: Path
+    ratings: Path
+    subgroups: Path
 
 
 @dataclass(frozen=True)
@@ -146,25 +156,31 @@ def submitted_at(cell: str, form: str | None) -> datetime | None:
     return moment
 
 
-def stage(rows: Iterable[Row], rules: RowRules, rows_file: Path, ratings_file: Path) -> None:
-    """Check every row and write it, or what is wrong with it, to the two staging files.
+def stage(rows: Iterable[Row], rules: RowRules, files: StagedFiles) -> None:
+    """Check every row and write it, or what is wrong with it, to the staging files.
 
     Args:
         rows: cells or faults, in the export's order.
         rules: what they are checked against.
-        rows_file: becomes Parquet of ``responses.STAGED_ROWS``, numbered from 1.
-        ratings_file: becomes Parquet of ``responses.STAGED_RATINGS``.
+        files: become Parquet of ``responses.STAGED_ROWS``, numbered from 1, of
+            ``STAGED_RATINGS`` and of ``STAGED_SUBGROUPS``.
     """
     characters = 0
-    with _writer(rows_file, STAGED_ROWS) as staged, _writer(ratings_file, STAGED_RATINGS) as rated:
+    with (
+        _writer(files.rows, STAGED_ROWS) as staged,
+        _writer(files.ratings, STAGED_RATINGS) as rated,
+        _writer(files.subgroups, STAGED_SUBGROUPS) as grouped,
+    ):
         for number, row in enumerate(rows, 1):
             checked = row if isinstance(row, Fault) else checked_or_fault(row, rules)
             if isinstance(checked, Fault):
-                staged.add((number, *checked, *[None] * 7))
+                staged.add((number, *checked, *[None] * (len(STAGED_ROWS) - 5)))
                 continue
-            staged.add((number, None, None, *checked[:-1]))
+            staged.add((number, None, None, *checked[:-2]))  # scores and subgroups lie elsewhere
             for trait, rater, score in checked.ratings:
                 rated.add((number, trait or checked.trait, rater, score))
+            for attribute, level in checked.subgroups:
+                grouped.add((number, attribute, level))
             characters += len(checked.text)
             if characters >= BATCH_CHARACTERS:
                 staged.flush()
@@ -232,6 +248,7 @@ def _check_cells(response_id: str, item_id: str, cells: list[str], rules: RowRul
         text_sha256=hashlib.sha256(text.encode()).hexdigest(),
         characters=len(text.strip()),
         ratings=_ratings(cells, columns.ratings),
+        subgroups=_subgroups(cells, columns.subgroups),
     )
 
 
@@ -290,6 +307,19 @@ def _ratings(cells: list[str], columns: tuple[Rating, ...]) -> list[tuple[str | 
             score = None if place is None else human_score(cells[place])
             if score is not None:
                 found.append((rating.trait, rater, score))
+    return found
+
+
+def _subgroups(cells: list[str], columns: Mapping[str, int]) -> list[tuple[str, str]]:
+    found = []
+    for attribute, place in columns.items():
+        level = cells[place].strip()
+        if not level:
+            continue
+        _check_characters(level)
+        if not is_group_name(level):
+            raise RowFaultError(Reason.BAD_SUBGROUP, f"subgroup {attribute}")
+        found.append((attribute, level))
     return found
 
 

@@ -12,7 +12,7 @@ from tasks.columns import ColumnMap
 from tasks.delimited import Row
 from tasks.encodings import sha256_of
 from tasks.export_formats import Export, open_export
-from tasks.export_rows import RowRules, checked_or_fault, stage
+from tasks.export_rows import RowRules, StagedFiles, checked_or_fault, stage
 from tasks.mapping_file import MappingFile, read_mapping
 from tasks.progress import silent
 from tasks.reasons import SENTENCES, ExportRefusedError, Fault
@@ -44,6 +44,9 @@ class IngestOptions:
         student_key: HMAC key that replaces student ids.
         max_characters: a longer text is refused.
         infer_items: add items that are not in the bank, with the scale their scores span.
+        validity: the rows are validity responses: their human scores are known to be right, every
+            night scores them again, and no score of theirs is ever reported. For runs that only
+            ingest: what a night takes in, it scores.
     """
 
     season: str | None
@@ -51,6 +54,7 @@ class IngestOptions:
     student_key: bytes = field(repr=False)
     max_characters: int = MAX_CHARACTERS
     infer_items: bool = False
+    validity: bool = False
 
     def with_season(self, season: str | None) -> "IngestOptions":
         """The same, for exports of another season."""
@@ -232,9 +236,11 @@ def _stage(
             "no season: the export has no column for it, so say --season, such as 2026-spring"
         )
     rules = RowRules(columns, options.season, options.student_key, options.max_characters)
-    rows, ratings = folder / "rows.parquet", folder / "ratings.parquet"
-    stage(_told(opened.rows(), advance), rules, rows, ratings)
-    return StagedExport(rows, ratings, export_sha256, export.name, run_id, columns.names)
+    files = StagedFiles(*(folder / f"{name}.parquet" for name in StagedFiles._fields))
+    stage(_told(opened.rows(), advance), rules, files)
+    return StagedExport(
+        *files, export_sha256, export.name, run_id, columns.names, validity=options.validity
+    )
 
 
 def _told(rows: Iterable[Row], advance: Callable[[int], None]) -> Iterator[Row]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,8 @@ from models.adapters import Adapter, AdapterError, load_adapter
 from models.backbone import Backbone, load_backbone
 from models.devices import DeviceName, device_named
 from models.kernels import Precision
+from models.language import languages
+from models.postprocessing import Reported
 from models.scorer import Group, Scored, Scorer
 from tasks import probes
 from tasks.planning import Plan, Shard, Unit, part_path
@@ -93,13 +96,15 @@ def score_shard(
             advance(len(ids))
     tables, load_ms = [], {}
     results = scorer.score_groups(group for _, _, group in work)
-    for (unit, ids, _), result in zip(work, results, strict=True):
+    for (unit, ids, group), result in zip(work, results, strict=True):
         if isinstance(result, AdapterError):
             failures.append(_held(unit, result))
         else:
             probes.note_reproduced(adapters, unit.adapter_sha256, scorer)
             load_ms[f"{unit.item_id} {unit.trait}"] = result.load_ms
-            tables.append(_part_table(ids, unit, result, scorer.backbone.sha256, shard.engine))
+            spoken = languages(group.texts)
+            backbone_sha256 = scorer.backbone.sha256
+            tables.append(_part_table(ids, unit, result, spoken, backbone_sha256, shard.engine))
         advance(len(ids))
     table = pa.concat_tables(tables) if tables else schema.PARTS.empty_table()
     table = table.replace_schema_metadata({"shard": shard.name})
@@ -149,6 +154,7 @@ def _work(
         adapter=partial(_adapter, adapters, unit, scorer.backbone),
         texts=texts,
         verify=not probes.was_reproduced(adapters, unit.adapter_sha256, scorer),
+        reported=cast("Reported", unit.reported),
     )
     return unit, ids, group
 
@@ -172,29 +178,40 @@ def _adapter(adapters: Path, unit: Unit, backbone: Backbone) -> Adapter:
 
 
 def _part_table(
-    ids: list[str], unit: Unit, scored: Scored, backbone_sha256: str, engine: str
+    ids: list[str],
+    unit: Unit,
+    scored: Scored,
+    spoken: list[str | None],
+    backbone_sha256: str,
+    engine: str,
 ) -> pa.Table:
     n = len(ids)
     points = scored.probabilities.shape[1]
-    columns = [
-        pa.array(ids, pa.string()),
-        pa.repeat(unit.item_id, n),
-        pa.repeat(unit.trait, n),
-        pa.array(scored.raw_score, pa.float64()),
-        pa.array(scored.score, pa.int32()),
-        pa.array(scored.confidence, pa.float64()),
-        pa.ListArray.from_arrays(
+    columns = {
+        "response_id": ids,
+        "item_id": pa.repeat(unit.item_id, n),
+        "trait": pa.repeat(unit.trait, n),
+        "raw_score": scored.raw_score,
+        "score": scored.score,
+        "confidence": scored.confidence,
+        "probabilities": pa.ListArray.from_arrays(
             np.arange(0, (n + 1) * points, points, dtype=np.int32),
             pa.array(scored.probabilities.ravel(), pa.float32()),
         ),
-        pa.array(scored.truncated, pa.bool_()),
-        pa.repeat(pa.scalar(unit.adapter_version, pa.int32()), n),
-        pa.repeat(unit.adapter_sha256, n),
-        pa.repeat(backbone_sha256, n),
-        pa.repeat(engine, n),
-        pa.array(scored.latency_ms, pa.float64()),
-    ]
-    return pa.Table.from_arrays(columns, schema=schema.PARTS)
+        "truncated": scored.truncated,
+        "trimmed_score": scored.trimmed_score,
+        "scaled_score": pa.array(scored.scaled_score, from_pandas=True),  # NaN becomes null
+        "reported": pa.repeat(unit.reported, n),
+        "tokens": scored.tokens.astype(np.int32),
+        "unknown_tokens": scored.unknown_tokens.astype(np.int32),
+        "language": pa.array(spoken, pa.string()),
+        "adapter_version": pa.repeat(pa.scalar(unit.adapter_version, pa.int32()), n),
+        "adapter_sha256": pa.repeat(unit.adapter_sha256, n),
+        "backbone_sha256": pa.repeat(backbone_sha256, n),
+        "engine": pa.repeat(engine, n),
+        "latency_ms": scored.latency_ms,
+    }
+    return pa.table([columns[name] for name in schema.PARTS.names], schema=schema.PARTS)
 
 
 def _rows_of(rows: pa.Table, unit: Unit) -> pa.Table:

@@ -4,7 +4,7 @@ import json
 import math
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -17,6 +17,7 @@ from tasks.strict_yaml import BLANK, YamlError, read_yaml
 from warehouse.items import ItemRow
 
 OVERALL = "overall"
+Reported = Literal["rounded", "scaled"]
 
 
 class BankError(ValueError):
@@ -24,13 +25,15 @@ class BankError(ValueError):
 
 
 class Trait(BaseModel):
-    """One trait of an item, on the item's scale where it names none of its own."""
+    """One trait of an item; what it does not say of itself is the item's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     trait: str = Field(min_length=1)
     score_min: int | None = None
     score_max: int | None = None
+    reported: Reported | None = None
+    cut_scores: list[int] | None = None
 
 
 class Item(BaseModel):
@@ -44,6 +47,9 @@ class Item(BaseModel):
         prompt: what the student was asked.
         rubric: one text, or a text per score point.
         reference_answers: answers that deserve the highest score.
+        reported: which score counts: ``rounded``, or ``scaled`` to the people's mean and spread.
+        cut_scores: score points that decide something, such as passing, ascending; a score at or
+            above one has crossed it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +61,8 @@ class Item(BaseModel):
     prompt: str | None = None
     rubric: str | dict[str, str] | None = None
     reference_answers: list[str] = Field(default_factory=list)
+    reported: Reported = "rounded"
+    cut_scores: list[int] = Field(default_factory=list)
 
     @field_validator("item_id", mode="after")
     @classmethod
@@ -89,6 +97,7 @@ class Item(BaseModel):
                     f"item {self.item_id} ({row.trait}): score_max {row.score_max} "
                     f"is not above score_min {row.score_min}"
                 )
+            _check_cut_scores(row)
         return self
 
     def rows(self) -> list[ItemRow]:
@@ -105,6 +114,8 @@ class Item(BaseModel):
                 prompt=self.prompt,
                 rubric=rubric,
                 reference_answers=tuple(self.reference_answers),
+                reported=trait.reported or self.reported,
+                cut_scores=tuple(self.cut_scores if trait.cut_scores is None else trait.cut_scores),
             )
             for trait in self.traits or [Trait(trait=OVERALL)]
         ]
@@ -169,6 +180,18 @@ def bank_yaml(bank: ItemBank) -> str:
     """The bank as YAML that ``read_bank`` reads back the same."""
     items = bank.model_dump(exclude_defaults=True)["items"]
     return yaml.safe_dump({"items": items}, allow_unicode=True, sort_keys=False)
+
+
+def _check_cut_scores(row: ItemRow) -> None:
+    """A cut at the lowest score point, or beyond the highest, would part nothing."""
+    cuts = row.cut_scores
+    if list(cuts) != sorted(set(cuts)):
+        raise ValueError(f"item {row.item_id} ({row.trait}): cut_scores {list(cuts)} do not ascend")
+    if cuts and not row.score_min < cuts[0] <= cuts[-1] <= row.score_max:
+        raise ValueError(
+            f"item {row.item_id} ({row.trait}): cut_scores {list(cuts)} are not above score_min "
+            f"{row.score_min} and at most score_max {row.score_max}"
+        )
 
 
 def _spans(export: Path, mapping_file: Path | None) -> dict[tuple[str, str], tuple[int, int]]:

@@ -15,6 +15,12 @@ REQUIRED = ("response_id", "item_id", "text")
 CANONICAL = (*REQUIRED, "student_id", "submitted_at", "human_score", "human_score_2", "trait",
              "season")  # fmt: skip
 CONSTANTS = ("item_id", "trait", "season")
+GROUP_CHARACTERS = 100  # of an attribute or a level
+
+
+def is_group_name(words: str) -> bool:
+    """Whether an attribute or a level, trimmed, may be shown in a table."""
+    return bool(words) and len(words) <= GROUP_CHARACTERS and words.isprintable()
 
 
 def _known_names(given: dict[str, str], known: Sequence[str]) -> dict[str, str]:
@@ -41,6 +47,8 @@ class MappingFile(BaseModel):
         columns: header of the column by canonical name; named columns replace detection.
         constants: a value for all rows: ``season``, ``item_id`` or ``trait``.
         traits: score columns by trait, where each trait has its own.
+        subgroups: header of the column by attribute, such as ``first_language: L1``: the groups
+            that scores are compared between.
         delimiter: one character, or ``tab``.
         encoding: a Python codec, such as ``cp1252``.
         quoting: ``literal`` where quotation marks are text.
@@ -52,6 +60,7 @@ class MappingFile(BaseModel):
     columns: dict[str, str] = Field(default_factory=dict)
     constants: dict[str, str] = Field(default_factory=dict)
     traits: dict[str, RatingColumns] = Field(default_factory=dict)
+    subgroups: dict[str, str] = Field(default_factory=dict)
     delimiter: str | None = None
     encoding: str | None = None
     quoting: Literal["standard", "literal"] = "standard"
@@ -66,6 +75,20 @@ class MappingFile(BaseModel):
     @classmethod
     def _constant(cls, constants: dict[str, str]) -> dict[str, str]:
         return _known_names(constants, CONSTANTS)
+
+    @field_validator("subgroups")
+    @classmethod
+    def _attributes(cls, subgroups: dict[str, str]) -> dict[str, str]:
+        named = {attribute.strip(): column for attribute, column in subgroups.items()}
+        for attribute in named:
+            if not is_group_name(attribute):
+                raise ValueError(
+                    f"the attribute {attribute[:GROUP_CHARACTERS]!r} is empty, longer than "
+                    f"{GROUP_CHARACTERS} characters, or holds a control character"
+                )
+        if len(named) < len(subgroups):
+            raise ValueError("an attribute is given twice")
+        return named
 
     @field_validator("delimiter")
     @classmethod

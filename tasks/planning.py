@@ -35,6 +35,7 @@ class Selection:
     from_date: date | None = None
     to_date: date | None = None
     rescore: bool = False  # also what another adapter has scored (a backfill)
+    validity: bool = False  # and all validity responses, which know no restriction (a night)
 
     def bound(self) -> dict[str, list[str] | date | None]:
         """The restrictions as the parameters of a statement."""
@@ -56,6 +57,7 @@ class Unit:
     score_max: int
     adapter_version: int
     adapter_sha256: str
+    reported: str  # which score the item reports: rounded or scaled
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run has to score: the Parquet file with every row, and the shards in it."""
+    """What a run has to score: the Parquet file with every row, and the shards in it.
+
+    Validity responses are in the file and in the shards, and nowhere else.
+    """
 
     path: Path
     responses: int
@@ -80,7 +85,7 @@ class Plan:
 
     @property
     def rows(self) -> int:
-        """Scores to be computed: responses times traits, less what is copied."""
+        """Scores to be computed: responses times traits, less what is copied; validity included."""
         return sum(shard.rows for shard in self.shards)
 
 
@@ -129,25 +134,32 @@ def plan_scoring(
             **selection.bound(),
             "run_id": run_id,
             "rescore": selection.rescore,
+            "validity": selection.validity,
             "engine": engine,
         }
         connection.register("planned", db.table(connection, "plan_responses", bound))
         computed_with = {"backbone_sha256": backbone_sha256, "engine": engine}
         rows = db.table(connection, "plan_reused", computed_with)
-    scorable = pc.and_(pc.invert(rows["blank"]), pc.is_valid(rows["adapter_sha256"]))
+    operational = rows.filter(pc.equal(rows["purpose"], "operational"))
     copied = pc.is_valid(rows["reused_from"])
-    computed = pc.and_not(scorable, copied)
+    computed = pc.and_not(_scorable(rows), copied)
     shards, names_of_rows = _shards(rows.filter(computed), backbone_sha256, engine)
     path = folder / f"{run_id}.plan.parquet"
     _clear(folder, keep={part_path(path, shard) for shard in shards})
     parts.write(path, rows.append_column("shard", _spread(names_of_rows, computed)))
     return Plan(
         path,
-        responses=len(pc.unique(rows["response_id"])),
+        responses=len(pc.unique(operational["response_id"])),
         reused=pc.sum(copied).as_py() or 0,
-        adapters=frozenset(pc.unique(rows.filter(scorable)["adapter_sha256"]).to_pylist()),
+        adapters=frozenset(
+            pc.unique(operational.filter(_scorable(operational))["adapter_sha256"]).to_pylist()
+        ),
         shards=shards,
     )
+
+
+def _scorable(rows: pa.Table) -> pa.ChunkedArray:
+    return pc.and_(pc.invert(rows["blank"]), pc.is_valid(rows["adapter_sha256"]))
 
 
 def part_path(plan: Path, shard: Shard) -> Path:
@@ -205,7 +217,8 @@ def _units(rows: pa.Table) -> list[tuple[Unit, pa.Table]]:
 def _shard(pending: Sequence[tuple[Unit, pa.Table]], backbone_sha256: str, engine: str) -> Shard:
     digest = hashlib.sha256(f"{backbone_sha256}\x1f{engine}\x1e".encode())
     for unit, piece in pending:
-        digest.update(f"{unit.trait}\x1f{unit.adapter_sha256}\x1e".encode())
+        scored_by = f"{unit.trait}\x1f{unit.adapter_sha256}\x1f{unit.reported}\x1e"
+        digest.update(scored_by.encode())
         for column in ("response_id", "text_sha256"):
             digest.update("\x1f".join(piece[column].to_pylist()).encode("utf-8") + b"\x1e")
     count = sum(len(piece) for _, piece in pending)

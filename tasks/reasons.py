@@ -14,6 +14,7 @@ class Reason(StrEnum):
     BAD_ENCODING = "bad_encoding"
     BAD_JSON = "bad_json"
     BAD_SEASON = "bad_season"
+    BAD_SUBGROUP = "bad_subgroup"
     BAD_SUBMITTED_AT = "bad_submitted_at"
     DAMAGED_ID = "damaged_id"
     DUPLICATE = "duplicate"
@@ -22,6 +23,8 @@ class Reason(StrEnum):
     INVALID_CHARACTER = "invalid_character"
     MISSING_ITEM = "missing_item"
     NESTED_VALUE = "nested_value"
+    NO_KNOWN_SCORE = "no_known_score"
+    PURPOSE_CONFLICT = "purpose_conflict"
     RESPONSE_CONFLICT = "response_conflict"
     ROW_TOO_LONG = "row_too_long"
     ROW_TOO_SHORT = "row_too_short"
@@ -38,6 +41,8 @@ SENTENCES: dict[Reason, str] = {
     Reason.BAD_JSON: "is not one JSON object on a line of its own",
     Reason.BAD_SEASON: "names no season, or one too long for a folder name: mend it, "
     "or give --season for rows that name none",
+    Reason.BAD_SUBGROUP: "names a subgroup in more than 100 characters, or with a control "
+    "character: mend it, or leave it empty",
     Reason.BAD_SUBMITTED_AT: "has a submission time in no known form, or an impossible one: "
     "write it as 2026-03-12T14:05:00Z, or name its form in a mapping file (submitted_at_format)",
     Reason.DAMAGED_ID: "has an identifier like 1.23E+11, which a spreadsheet has rounded: "
@@ -49,6 +54,10 @@ SENTENCES: dict[Reason, str] = {
     Reason.INVALID_CHARACTER: "holds a control character that no text should have",
     Reason.MISSING_ITEM: "has no item id",
     Reason.NESTED_VALUE: "has a list or an object where one value belongs",
+    Reason.NO_KNOWN_SCORE: "is a validity response without its known score, which belongs where "
+    "the first rater's stands",
+    Reason.PURPOSE_CONFLICT: "has the id of a response that is here already, one as a validity "
+    "response and one not: give validity responses ids of their own",
     Reason.RESPONSE_CONFLICT: "has the id of an earlier response, but another text or item: "
     "ids must be unique over all seasons",
     Reason.ROW_TOO_LONG: "has more cells than the header, or is a line far too long: "

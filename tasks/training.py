@@ -2,7 +2,7 @@
 
 import multiprocessing
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,11 +14,25 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.adapters import AdapterError, load_adapter
-from models.agreement import exact_agreement, quadratic_weighted_kappa
+from models.adapters import AdapterError, Scoring, load_adapter
+from models.agreement import (
+    Floats,
+    Statistic,
+    adjacent_agreement,
+    bootstrap,
+    exact_agreement,
+    kappa,
+    pearson_r,
+    percentile_interval,
+    quadratic_weighted_kappa,
+    root_mean_squared_error,
+    sample_values,
+    standardized_mean_difference,
+)
 from models.backbone import Backbone, load_backbone
 from models.heads import Scale
-from models.scorer import Scorer
+from models.postprocessing import Reported
+from models.scorer import Scored, exact_scorer
 from models.training import (
     FEWEST_RESPONSES,
     Recipe,
@@ -28,10 +42,19 @@ from models.training import (
     split_validation,
     train_adapter,
 )
+from tasks.evaluation import Figure
 from tasks.progress import progress
+from tasks.promotion import Comparison, Flaw, compare, unopposed
 
-FEWEST_COMMON_ROWS = 10  # fewer held-out rows than this cannot tell two adapters apart
-BOOTSTRAP_SAMPLES = 2_000
+SEED = 20
+ON_REPORTED: dict[str, Statistic] = {
+    "qwk": quadratic_weighted_kappa,
+    "exact": exact_agreement,
+    "adjacent": adjacent_agreement,
+    "kappa": kappa,
+    "smd": standardized_mean_difference,
+}
+ON_RAW: dict[str, Statistic] = {"pearson_r": pearson_r, "rmse": root_mean_squared_error}
 
 
 class NothingToTrainError(LookupError):
@@ -42,7 +65,13 @@ class NothingToTrainError(LookupError):
 class TrainingJob:
     """One (item, trait) to train, with all a worker process needs.
 
-    ``champion_flaw`` says why the champion cannot be compared with, where that is known.
+    Attributes:
+        response_ids, texts, human_scores: n each, the human-scored responses.
+        champion: the folder of the champion, where there is one.
+        champion_saw: ids of the responses it was fitted to.
+        champion_flaw: why it cannot be compared with, where that is known.
+        reported, cut_scores: the item's.
+        students: n codes, whose response each is, -1 where that is not known; empty: not known.
     """
 
     item_id: str
@@ -58,33 +87,22 @@ class TrainingJob:
     recipe: Recipe
     champion: Path | None
     champion_saw: frozenset[str]
-    champion_flaw: str = ""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Challenger against champion on the same held-out rows; QWK differences, 95% interval.
-
-    ``flaw`` says why the champion could not be compared with: it loses by default then.
-    """
-
-    n: int
-    champion_qwk: float
-    challenger_qwk: float
-    difference_low: float
-    flaw: str = ""
-
-    @property
-    def better(self) -> bool:
-        """Whether the challenger is ahead by more than noise, or the champion of no use."""
-        if self.flaw:
-            return True
-        return self.n >= FEWEST_COMMON_ROWS and self.difference_low > 0
+    champion_flaw: Flaw | None = None
+    reported: Reported = "rounded"
+    cut_scores: tuple[int, ...] = ()
+    students: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class TrainedItem:
-    """An adapter that a worker has written, and how it did on its validation part."""
+    """An adapter that a worker has written, and how it did on its validation part.
+
+    Attributes:
+        figures: agreement on the validation part, by the names of ON_REPORTED and ON_RAW.
+        scoring: the adapter's record.
+        reported, cut_scores: the item's.
+        comparison: with the champion; None where the item has none yet.
+    """
 
     item_id: str
     trait: str
@@ -93,10 +111,12 @@ class TrainedItem:
     data_sha256: str
     training_ids: tuple[str, ...]
     validation_ids: tuple[str, ...]
-    qwk: float
-    exact: float
+    figures: Mapping[str, Figure]
     epochs: int
     seconds: float
+    scoring: Scoring
+    reported: Reported
+    cut_scores: tuple[int, ...]
     comparison: Comparison | None
 
 
@@ -198,6 +218,7 @@ def _train(job: TrainingJob) -> TrainedItem:
         job.recipe,
         job.folder,
         trait=job.trait,
+        reported=job.reported,
         training_data_sha256=job.data_sha256,
     )
     return TrainedItem(
@@ -208,10 +229,14 @@ def _train(job: TrainingJob) -> TrainedItem:
         data_sha256=job.data_sha256,
         training_ids=tuple(compress(job.response_ids, ~held_out)),
         validation_ids=tuple(compress(job.response_ids, held_out)),
-        qwk=adapter.validation_qwk,
-        exact=float(exact_agreement(human_scores[held_out], adapter.validation.score)),
+        figures=_figures(
+            human_scores[held_out], adapter.validation, list(compress(job.students, held_out))
+        ),
         epochs=len(adapter.history),
         seconds=adapter.seconds,
+        scoring=adapter.scoring,
+        reported=job.reported,
+        cut_scores=job.cut_scores,
         comparison=_compare(job, held_out, adapter, backbone),
     )
 
@@ -241,45 +266,44 @@ def _part(job: TrainingJob, chosen: NDArray[np.bool_]) -> TrainingSet:
     return TrainingSet(texts, np.asarray(job.human_scores, np.float64)[chosen])
 
 
+def _figures(human: Floats, scored: Scored, students: Sequence[int]) -> dict[str, Figure]:
+    """Agreement on the validation part with 95% intervals, over students where they are known."""
+    resampled = {
+        **{name: one.resampled(human, scored.score) for name, one in ON_REPORTED.items()},
+        **{name: one.resampled(human, scored.raw_score) for name, one in ON_RAW.items()},
+    }
+    n, clusters = len(human), np.asarray(students) if students else None
+    values = sample_values(resampled, n)
+    order = (human, scored.raw_score)
+    drawn = bootstrap(resampled, n, seed=SEED, clusters=clusters, order=order)
+    return {name: Figure(values[name], *percentile_interval(drawn[name]), n) for name in resampled}
+
+
 def _compare(
     job: TrainingJob, held_out: NDArray[np.bool_], adapter: TrainedAdapter, backbone: Backbone
 ) -> Comparison | None:
     """Score the held-out rows that the champion was not fitted to with the champion as well."""
     if job.champion is None:
         return None
-    nan = float("nan")
-    if job.champion_flaw:
-        return Comparison(0, nan, nan, nan, job.champion_flaw)
+    human, challenger = _part(job, held_out).human_scores, adapter.validation.score
+    flaw = job.champion_flaw
+    if flaw is not None and not flaw.usable:
+        return unopposed(human, challenger, flaw)
     unseen = held_out & np.array([row not in job.champion_saw for row in job.response_ids])
     rows = _part(job, unseen)
-    human = rows.human_scores
     try:
-        scorer = Scorer(backbone, precision="fp32", threads=1)
-        champion = scorer.score(load_adapter(job.champion, backbone), rows.texts).score
+        loaded = load_adapter(job.champion, backbone)
+        champion = exact_scorer(backbone).score(loaded, rows.texts, reported=job.reported)
     except AdapterError as error:
-        return Comparison(0, nan, nan, nan, str(error))
-    if len(human) < FEWEST_COMMON_ROWS:
-        return Comparison(len(human), nan, nan, nan)
-    challenger = adapter.validation.score[unseen[held_out]]
-    return Comparison(
-        n=len(human),
-        champion_qwk=float(quadratic_weighted_kappa(human, champion)),
-        challenger_qwk=float(quadratic_weighted_kappa(human, challenger)),
-        difference_low=_difference_low(human, champion, challenger),
+        return unopposed(human, challenger, Flaw(str(error), usable=False))
+    return compare(
+        rows.human_scores,
+        champion.score,
+        challenger[unseen[held_out]],
+        cut_scores=job.cut_scores,
+        students=list(compress(job.students, unseen)),
+        flaw=flaw,
     )
-
-
-def _difference_low(
-    human: NDArray[np.float64], champion: NDArray[np.int32], challenger: NDArray[np.int32]
-) -> float:
-    """Lower end of the 95% interval of the QWK difference: paired bootstrap over responses."""
-    generator = np.random.default_rng(0)
-    differences = []
-    for _ in range(BOOTSTRAP_SAMPLES):
-        rows = generator.integers(len(human), size=len(human))
-        ahead = quadratic_weighted_kappa(human[rows], challenger[rows])
-        differences.append(ahead - quadratic_weighted_kappa(human[rows], champion[rows]))
-    return float(np.nanquantile(differences, 0.025))
 
 
 @lru_cache(maxsize=1)

@@ -6,23 +6,39 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from models.adapters import AdapterError, read_scoring
 from models.backbone import resolve_backbone
 from models.heads import Scale
-from models.training import Recipe
+from models.postprocessing import Reported
+from models.training import Recipe, split_validation
+from tasks.promotion import FEWEST_ROWS, Flaw
 from tasks.spans import spans
 from tasks.tracking import RegisteredAdapter
 from tasks.training import NothingToTrainError, TrainingJob
 from warehouse import db, training
+from warehouse.items import ItemRow, list_items
 from warehouse.texts import read_texts
 
 logger = logging.getLogger(__name__)
+
+Key = tuple[str, str]  # item_id and trait
+
+
+@dataclass(frozen=True)
+class Crowned:
+    """An adapter of this very data that becomes champion without being trained again, and why."""
+
+    adapter: RegisteredAdapter
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -32,47 +48,61 @@ class TrainingPlan:
     Attributes:
         jobs: the (item, trait)s to train.
         unchanged: how many are trained on this very data already.
-        crowned: adapters of this very data whose item has no champion that can be used: they
-            become it, as after a run that was killed between registering and naming them.
+        crowned: adapters whose item has no champion that can be used, as after a run that was
+            killed between registering and naming them.
     """
 
     jobs: tuple[TrainingJob, ...]
     unchanged: int
-    crowned: tuple[RegisteredAdapter, ...] = ()
+    crowned: tuple[Crowned, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Registry:
     """The registered adapters as the plan looks them up, by (item_id, trait)."""
 
-    champions: Mapping[tuple[str, str], RegisteredAdapter]
-    versions: Mapping[tuple[str, str], Sequence[RegisteredAdapter]]
+    champions: Mapping[Key, RegisteredAdapter]
+    versions: Mapping[Key, Sequence[RegisteredAdapter]]
+    folder: Path
     sound: frozenset[str]
     saw: Mapping[str, frozenset[str]]
     known: frozenset[str]
     recipe_sha256: str
     backbone_sha256: str
 
-    def flaw(self, champion: RegisteredAdapter) -> str:
-        """Why a champion cannot be used or compared with; empty where it can."""
+    def flaw(self, champion: RegisteredAdapter, item: ItemRow) -> Flaw | None:
+        """Why a champion cannot be used, or not be compared with; None where it can."""
         if champion.backbone_sha256 != self.backbone_sha256:
-            return f"it was made for the backbone {champion.backbone_sha256[:12]}"
+            reason = f"it was made for the backbone {champion.backbone_sha256[:12]}"
+            return Flaw(reason, usable=False)
         if champion.sha256 not in self.sound:
-            return "its files are missing or damaged"
+            return Flaw("its files are missing or damaged", usable=False)
+        if not self._can_report(champion, item):
+            return Flaw("it has no scaling, and the item reports scaled scores", usable=False)
         if champion.sha256 not in self.known:
-            return "the warehouse does not know what it was trained on"
-        return ""
+            return Flaw("the warehouse does not know what it was trained on", usable=True)
+        return None
 
-    def same(self, key: tuple[str, str], data_sha256: str) -> RegisteredAdapter | None:
+    def same(self, item: ItemRow, data_sha256: str) -> RegisteredAdapter | None:
         """The newest adapter of this very data, recipe and backbone, if there is one."""
         made = (data_sha256, self.recipe_sha256, self.backbone_sha256)
         found = [
             a
-            for a in self.versions.get(key, ())
+            for a in self.versions.get((item.item_id, item.trait), ())
             if (a.training_data_sha256, a.recipe_sha256, a.backbone_sha256) == made
             and a.sha256 in self.known
+            and self._can_report(a, item)
         ]
         return max(found, key=lambda adapter: adapter.version, default=None)
+
+    def _can_report(self, adapter: RegisteredAdapter, item: ItemRow) -> bool:
+        """Whether it can give the kind of score that the item reports."""
+        if item.reported != "scaled":
+            return True
+        try:
+            return read_scoring(self.folder / adapter.sha256).scaling is not None
+        except AdapterError:
+            return False
 
 
 def recipe_sha256(recipe: Recipe) -> str:
@@ -120,9 +150,11 @@ def plan_training(
     """
     with db.connect(warehouse) as connection:
         rows = _human_scored(connection, seasons, items)
+        bank = {(item.item_id, item.trait): item for item in list_items(connection)}
         registry = _Registry(
             champions={(one.item_id, one.trait): one for one in champions},
             versions=_by_key(registered),
+            folder=adapters,
             sound=sound,
             saw={
                 champion.sha256: frozenset(training.trained_on(connection, champion.sha256))
@@ -134,24 +166,30 @@ def plan_training(
         )
     texts = read_texts(responses, rows)
     jobs: list[TrainingJob] = []
-    crowned: list[RegisteredAdapter] = []
+    crowned: list[Crowned] = []
     unchanged = 0
     for key, table in _by_item(rows):
-        data_sha256 = _data_sha256(table)
-        champion, same = registry.champions.get(key), registry.same(key, data_sha256)
-        flaw = "" if champion is None else registry.flaw(champion)
-        if same is not None and champion is not None and not flaw:
+        item, data_sha256 = bank[key], _data_sha256(table)
+        champion, same = registry.champions.get(key), registry.same(item, data_sha256)
+        flaw = None if champion is None else registry.flaw(champion, item)
+        if same is not None and champion is not None and (flaw is None or flaw.usable):
             unchanged += 1
             continue
         if same is not None and same.sha256 in sound:
-            crowned.append(same)
+            if flaw is None:
+                crowned.append(Crowned(same, "the item had no champion"))
+            elif _held_out(table) >= FEWEST_ROWS:
+                crowned.append(Crowned(same, f"the champion cannot be used ({flaw.reason})"))
+            else:
+                logger.warning("item %s (%s): v%d waits for an answer", *key, same.version)
+                unchanged += 1
             continue
         ids = tuple(table["response_id"].to_pylist())
         jobs.append(
             TrainingJob(
-                item_id=key[0],
-                trait=key[1],
-                scale=Scale(table["score_min"][0].as_py(), table["score_max"][0].as_py()),
+                item_id=item.item_id,
+                trait=item.trait,
+                scale=Scale(item.score_min, item.score_max),
                 response_ids=ids,
                 texts=tuple(texts[response_id] for response_id in ids),
                 human_scores=tuple(table["human_score"].to_pylist()),
@@ -163,9 +201,24 @@ def plan_training(
                 champion=None if champion is None else adapters / champion.sha256,
                 champion_saw=frozenset() if champion is None else registry.saw[champion.sha256],
                 champion_flaw=flaw,
+                reported=cast("Reported", item.reported),
+                cut_scores=item.cut_scores,
+                students=_students(table),
             )
         )
     return TrainingPlan(tuple(jobs), unchanged, tuple(crowned))
+
+
+def _held_out(table: pa.Table) -> int:
+    """How many of an item's responses are held out, whenever it is trained on these."""
+    scores = np.asarray(table["human_score"].to_pylist(), dtype=np.float64)
+    return int(split_validation(table["response_id"].to_pylist(), scores).sum())
+
+
+def _students(table: pa.Table) -> tuple[int, ...]:
+    """A number for each student, no pseudonym; -1 where a student is not known."""
+    codes = table["student_pseudo"].combine_chunks().dictionary_encode().indices
+    return tuple(pc.fill_null(codes, -1).to_pylist())
 
 
 def _human_scored(

@@ -144,7 +144,7 @@ def test_a_night(home: Path) -> None:
 
     result = nightly(administration_date=NIGHT, home=home)
     run = result.report.run
-    assert (result.status, run.reconciled, run.message) == ("done", True, "")
+    assert (result.status, run.reconciled, run.message) == ("released", True, "")
     assert (run.received, run.accepted, run.rejected, run.duplicate) == (23, 21, 1, 1)
     assert (run.scored, run.coded, run.routed, run.failed, run.waiting) == (18, 1, 2, 0, 0)
     assert run.adapters_loaded == 3
@@ -153,7 +153,7 @@ def test_a_night(home: Path) -> None:
     assert not list((home / "inbox").glob("*/night.csv")) or (home / "inbox/done").exists()
     assert list((home / "parts").iterdir()) == []
     again = nightly(administration_date=NIGHT, home=home)
-    assert (again.status, again.report.run.scored, again.report.run.received) == ("done", 0, 0)
+    assert (again.status, again.report.run.scored, again.report.run.received) == ("released", 0, 0)
     assert again.report.run.routed == 2  # still waiting for people, or an adapter
 
 
@@ -182,7 +182,7 @@ def test_mlflow_shows_the_run(home: Path) -> None:
     assert parent_id is not None
     parent = client.get_run(parent_id)
     assert parent.data.metrics["n/scored"] == 18
-    assert parent.data.tags["release_status"] == "done"
+    assert parent.data.tags["release_status"] == "released"
     (history,) = client.get_metric_history(parent_id, "n/scored")
     assert history.step == 20260312
     children = client.search_runs(
@@ -192,9 +192,13 @@ def test_mlflow_shows_the_run(home: Path) -> None:
         ("007", "overall"), ("essay/1", "ideas"), ("essay/1", "form")
     }  # fmt: skip
     (child,) = [run for run in children if run.data.tags["item_id"] == "007"]
-    assert {"qwk", "exact_agreement", "smd", "latency_ms/p50", "load_ms"} <= set(child.data.metrics)
-    drawn = {file.path for file in client.list_artifacts(child.info.run_id, "figures")}
-    assert drawn == {"figures/confusion.png", "figures/distribution.png"}
+    named = {"qwk/rounded", "exact/rounded", "smd/rounded", "latency_ms/p50", "load_ms"}
+    assert named <= set(child.data.metrics)
+    logged = {file.path for file in client.list_artifacts(parent_id)}
+    assert {"eval", "figures", f"{parent.info.run_name}.html"} <= logged
+    drawn = {file.path for file in client.list_artifacts(parent_id, "figures")}
+    assert {"figures/agreement_by_item", "figures/distributions"} <= drawn
+    assert child.data.tags["adapter_sha256"]
 
 
 def test_a_killed_night_ends_as_an_undisturbed_one(
@@ -253,7 +257,7 @@ def test_a_night_of_known_texts_computes_nothing(home: Path) -> None:
     shutil.rmtree(home / "adapters")
     result = nightly(administration_date=NIGHT, home=home)
     run = result.report.run
-    assert (run.status, run.scored, run.reused, run.reconciled) == ("done", 18, 18, True)
+    assert (run.status, run.scored, run.reused, run.reconciled) == ("released", 18, 18, True)
     assert (run.adapters_loaded, run.responses_per_s) == (0, None)
     assert not list(home.glob("adapters/*"))  # none was fetched
     assert "18 of them reused" in result.html.read_text("utf-8")
@@ -277,7 +281,7 @@ def test_a_known_text_is_computed_again_where_it_would_be_cut_elsewhere(
     write_export(known, rows_of("007", "overall", 0, "z", 12))
     monkeypatch.setenv("GRADELINE_MAX_TOKENS", "66")
     run = nightly(administration_date=NIGHT, home=home).report.run
-    assert (run.status, run.scored, run.reused, run.adapters_loaded) == ("done", 12, 0, 1)
+    assert (run.status, run.scored, run.reused, run.adapters_loaded) == ("released", 12, 0, 1)
 
 
 def test_a_damaged_adapter_holds_its_item_only(home: Path) -> None:
@@ -295,14 +299,14 @@ def test_a_damaged_adapter_holds_its_item_only(home: Path) -> None:
     assert "007" in run.message
     shutil.rmtree(head.parent)  # as the message says: it is fetched from the registry again
     mended = nightly(administration_date=NIGHT, home=home).report.run
-    assert (mended.status, mended.waiting, mended.scored, mended.failed) == ("done", 14, 12, 0)
+    assert (mended.status, mended.waiting, mended.scored, mended.failed) == ("released", 14, 12, 0)
 
 
 def test_backfill_takes_a_season_and_a_pinned_version(home: Path) -> None:
     from flows.backfill import UnknownVersionError, backfill
 
     result = backfill(["2025-fall"], ["007"], adapter=1, home=home)
-    assert (result.status, result.report.run.scored) == ("done", 36)
+    assert (result.status, result.report.run.scored) == ("released", 36)
     (item,) = result.report.evaluations
     assert (item.n_seen, item.n_rated) == (36, 0)  # agreement on what it has seen is not shown
     assert result.report.run.administration_date == NIGHT  # the day of the responses, not today
@@ -342,17 +346,17 @@ def test_scores_stay_when_mlflow_fails_after_the_commit(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from flows.nightly import nightly
-    from tasks import tracking
+    from tasks.tracking import runs
 
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError
 
-    monkeypatch.setattr(tracking, "_log_metrics", unreachable)
+    monkeypatch.setattr(runs, "_metrics", unreachable)
     result = nightly(administration_date=NIGHT, home=home)
-    assert (result.status, len(outcome(home))) == ("done", 25)
+    assert (result.status, len(outcome(home))) == ("released", 25)
     with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
         run = reports.run(connection, result.report.run.run_id)
-    assert (run.status, run.scored, run.mlflow_run_id) == ("done", 18, None)
+    assert (run.status, run.scored, run.mlflow_run_id) == ("released", 18, None)
     assert "MLflow" in run.message
     monkeypatch.undo()
     nightly(administration_date=NIGHT, home=home)
@@ -378,14 +382,14 @@ def test_a_night_that_fails_before_the_commit_says_so_and_loses_nothing(
     assert (run.status, run.received, run.scored) == ("failed", 23, 0)
     assert MARK not in run.message
     mended = nightly(administration_date=NIGHT, home=home).report.run
-    assert (mended.status, mended.waiting, mended.scored) == ("done", 21, 18)
+    assert (mended.status, mended.waiting, mended.scored) == ("released", 21, 18)
 
 
 def test_a_missing_parquet_file_holds_its_responses_only(home: Path) -> None:
     from flows.nightly import nightly
 
     first = nightly(administration_date=NIGHT, home=home).report.run
-    assert first.status == "done"
+    assert first.status == "released"
     inbox = home / "inbox" / "2026-spring"
     write_export(inbox / "a.csv", rows_of("007", "overall", 0, "lost", 4, first=50))
     write_export(inbox / "b.csv", rows_of("essay/1", "ideas", 1, "kept", 3, first=50))
@@ -444,3 +448,120 @@ def test_adapters_with_an_unknown_past_hold_the_night(home: Path) -> None:
     run = nightly(administration_date=NIGHT, home=home).report.run
     assert run.status == "held"
     assert "does not know what the adapters" in run.message
+
+
+def decision_of(home: Path, run_id: str) -> str:
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        return reports.run(connection, run_id).status
+
+
+def released(home: Path) -> int:
+    """Rows that people downstream see."""
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        (row,) = connection.execute("SELECT count(*) FROM released_scores").fetchall()
+    return int(row[0])
+
+
+def test_a_person_holds_and_releases_and_both_are_recorded(home: Path) -> None:
+    from flows.nightly import nightly
+    from flows.release import decide
+    from flows.scoring import tracking_of
+
+    first = nightly(administration_date=NIGHT, home=home)
+    run_id = first.report.run.run_id
+    assert released(home) == 25
+    held = decide(run_id, "held", "A. Rater", "two parents called", home=home)
+    assert (held.status, decision_of(home, run_id), released(home)) == ("held", "held", 0)
+    assert "two parents called" in held.html.read_text("utf-8")
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        mlflow_run_id = reports.run(connection, run_id).mlflow_run_id
+    assert mlflow_run_id is not None
+    client = tracking_of(load_settings(home)).client()
+    tags = client.get_run(mlflow_run_id).data.tags
+    assert (tags["release_status"], tags["operator"]) == ("held", "A. Rater")
+    decide(run_id, "released", "B. Chief", "read again, all is well", home=home)
+    assert released(home) == 25
+    decided = decide(run_id, "released", "B. Chief", "said twice", home=home).report.decisions
+    assert [entry.decided_by for entry in decided] == ["gate", "A. Rater", "B. Chief", "B. Chief"]
+
+
+def test_a_report_can_be_written_again(home: Path) -> None:
+    from flows.nightly import nightly
+    from flows.report import report
+
+    first = nightly(administration_date=NIGHT, home=home)
+    before = first.html.read_text("utf-8")
+    first.html.unlink()
+    again = report(first.report.run.run_id, home=home)
+    assert again == first.html
+    assert len(again.read_text("utf-8")) == pytest.approx(len(before), rel=0.02)
+
+
+def test_a_mistyped_limit_is_shown_first_and_holds_what_it_should(home: Path) -> None:
+    """Ohio 2018: a threshold of 50% was typed in place of 30%, and nobody saw the change."""
+    from flows.nightly import nightly
+
+    limits = home / "thresholds.yaml"
+    limits.write_text("rules:\n  smd: {at_most: 0.15}\n", "utf-8")
+    assert nightly(administration_date=NIGHT, home=home).report.threshold_changes == ()
+    limits.write_text("rules:\n  smd: {at_most: 1.5}\n", "utf-8")
+    second = nightly(administration_date=NIGHT, home=home)
+    (change,) = second.report.threshold_changes
+    assert (change.rule, change.before, change.after, change.suspicious) == ("smd", 0.15, 1.5, True)
+    page = second.html.read_text("utf-8")
+    shown = page[page.index("<body") :]
+    assert shown.index("1.5") < shown.index("Where every row went")
+    third = nightly(administration_date=NIGHT, home=home)
+    assert third.report.threshold_changes == ()
+
+
+def test_limits_that_cannot_be_used_stop_the_night_before_it_scores(home: Path) -> None:
+    from flows.nightly import nightly
+    from tasks.thresholds import ThresholdsError
+
+    (home / "thresholds.yaml").write_text("rules:\n  qkw: {at_least: 0.7}\n", "utf-8")
+    with pytest.raises(ThresholdsError, match="qwk"):
+        nightly(administration_date=NIGHT, home=home)
+    assert outcome(home) == []
+    (home / "thresholds.yaml").unlink()
+    assert nightly(administration_date=NIGHT, home=home).report.run.scored == 18
+
+
+def test_validity_responses_are_scored_every_night_and_never_reported(home: Path) -> None:
+    from flows.ingest import ingest
+    from flows.nightly import nightly
+    from flows.release import decide
+
+    export = write_export(home / "known.csv", rows_of("007", "overall", 0, "v", 30))
+    found = ingest([export], season="2026-spring", validity=True, home=home)
+    assert found.status == "done"
+    first = nightly(administration_date=NIGHT, home=home)
+    assert (first.report.run.scored, first.report.run.reconciled) == (18, True)
+    (validity,) = first.report.validity
+    assert (validity.item_id, validity.n, validity.n_changed) == ("007", 30, 0)
+    assert validity.exact.high < 0.7  # so small a model knows nothing
+    assert (first.status, released(home)) == ("held", 0)
+    assert "validity" in first.report.run.message
+    decide(first.report.run.run_id, "released", "A. Rater", "a test", home=home)
+    second = nightly(administration_date=NIGHT, home=home)
+    (again,) = second.report.validity
+    assert (again.n, again.n_changed, again.same_adapter) == (30, 0, True)
+    assert again.exact_before == validity.exact.value
+    assert not any(response_id.startswith("v") for response_id, *_ in outcome(home))
+    assert released(home) == 25
+
+
+def test_a_season_is_summed_up(home: Path) -> None:
+    from flows.nightly import nightly
+    from flows.scoring import tracking_of
+    from flows.season import season
+    from tasks.season import UnknownSeasonError
+
+    nightly(administration_date=NIGHT, home=home)
+    result = season("2026-spring", home=home)
+    assert "1 run" in result.sentences[0]
+    run = tracking_of(load_settings(home)).client().get_run(result.mlflow_run_id)
+    assert run.data.tags["run_kind"] == "season"
+    assert run.data.metrics["season/runs"] == 1
+    with pytest.raises(UnknownSeasonError, match="2026-sprin"):
+        season("2026-sprin", home=home)

@@ -75,6 +75,10 @@ def test_an_imported_adapter_is_a_challenger_that_scores(
     (registered,) = tracking.list_adapters(where, CHALLENGER)
     assert (registered.item_id, registered.trait) == ("042", "ideas")
     assert registered.sha256 == answer["sha256"]
+    (version,) = where.client().search_model_versions()
+    assert version.tags["promotion"] == "ask"
+    assert "nobody here knows what it was trained on" in version.tags["promotion_reason"]
+    assert "# Model card: item 042" in version.description
     shutil.rmtree(settings.adapters)  # the registry has a copy
     folder = tracking.fetch_adapter(where, registered, settings.adapters)
     assert adapter_sha256(folder) == registered.sha256

@@ -16,13 +16,24 @@ from models.adapters import (
     Scoring,
     adapter_sha256,
     load_adapter,
+    read_scoring,
     save_adapter,
 )
+from models.calibration import Calibration, Kept
 from models.head_file import head_record
 from models.heads import Dense, Head, Norm
 from models.lora import LowRank, block_linears
 from models.packing import hidden_states, pack
+from models.postprocessing import Scaling
 from models.scorer import Scorer
+
+NO_CALIBRATION = {
+    "temperature": 1.0,
+    "n": 3,
+    "ece_before": None,
+    "ece_after": None,
+    "coverage": [],
+}
 
 
 def make_adapter(backbone, seed=5, rank=4, points=3):
@@ -147,6 +158,34 @@ def test_a_record_of_another_head_is_refused(tiny_backbone):
         replace(adapter, head=replace(adapter.head, pooling="last"))
 
 
+def measured(adapter):
+    """The adapter as training leaves it: with calibration and scaling."""
+    coverage = (Kept(1.0, 40, 0.7, 0.6, 0.3), Kept(0.5, 20, 1.0, None, 0.8))
+    calibration = Calibration(1.7, 40, 0.2, 0.1, coverage)
+    update = {"calibration": calibration, "scaling": Scaling(1.5, 0.8, 1.6, 0.5)}
+    return replace(adapter, scoring=adapter.scoring.model_copy(update=update))
+
+
+def test_calibration_and_scaling_are_kept_and_hashed(tiny_backbone, tmp_path):
+    plain = make_adapter(tiny_backbone)
+    digests = [save_adapter(tmp_path / name, a) for name, a in
+               (("plain", plain), ("measured", measured(plain)))]  # fmt: skip
+    assert digests[0] != digests[1]
+    found = load_adapter(tmp_path / "measured", tiny_backbone).scoring
+    assert found == measured(plain).scoring == read_scoring(tmp_path / "measured")
+    assert load_adapter(tmp_path / "plain", tiny_backbone).scoring.calibration is None
+
+
+def test_an_adapter_from_before_calibration_scores_as_before(tiny_backbone, folder):
+    rewrite_json(folder / SCORING, calibration=..., scaling=...)
+    loaded = load_adapter(folder, tiny_backbone)
+    assert (loaded.scoring.calibration, loaded.scoring.scaling) == (None, None)
+    scorer = Scorer(tiny_backbone, precision="fp32")
+    scored, made = scorer.score(loaded, ["no"]), scorer.score(make_adapter(tiny_backbone), ["no"])
+    assert (scored.raw_score, scored.confidence) == (made.raw_score, made.confidence)
+    assert np.isnan(scored.scaled_score).all()
+
+
 def test_an_adapter_is_the_one_that_was_registered(tiny_backbone, folder):
     registered = adapter_sha256(folder)
     assert load_adapter(folder, tiny_backbone, expected_sha256=registered).sha256 == registered
@@ -265,6 +304,11 @@ def test_a_file_that_is_no_safetensors_is_refused(tiny_backbone, folder):
         {"probes": ...},
         {"comment": "hello"},
         {"score_max": 1},
+        {"calibration": {"temperature": 1.0, "n": 40}},
+        {"calibration": {**NO_CALIBRATION, "temperature": 0}},
+        {"calibration": {**NO_CALIBRATION, "slope": 1}},
+        {"scaling": {"human_mean": 1, "human_sd": 1, "machine_mean": 1}},
+        {"scaling": {"human_mean": 1, "human_sd": 0, "machine_mean": 1, "machine_sd": 1}},
         {"max_tokens": 0},
         {"max_tokens": -1},
     ],

@@ -12,8 +12,10 @@ from test_models_adapters import make_adapter
 from models.adapters import AdapterError, Probe
 from models.backbone import BackboneError, load_backbone
 from models.bert import BertForward
+from models.calibration import Calibration, confidences
 from models.encoder import Encoder
-from models.scorer import Group, Scorer, _Queue
+from models.postprocessing import Scaling, rounded, scaled, trimmed
+from models.scorer import Group, Scorer, _Queue, exact_scorer
 
 TEXTS = [
     "the bulb is in a closed path with the battery",
@@ -135,6 +137,54 @@ def test_a_broken_adapter_fails_its_own_group_only(scorer, adapter):
     assert len(fourth.score) == len(MANY)
 
 
+def recorded(adapter, **fields):
+    """The adapter with something else in its record."""
+    return replace(adapter, scoring=adapter.scoring.model_copy(update=fields))
+
+
+def test_calibration_changes_confidence_and_nothing_else(scorer, adapter):
+    plain = scorer.score(adapter, TEXTS)
+    warmer = recorded(adapter, calibration=Calibration(3.0, 40, 0.2, 0.1, ()))
+    found = scorer.score(warmer, TEXTS)
+    for name in ("raw_score", "score", "probabilities", "trimmed_score"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
+    points = plain.score - 1
+    np.testing.assert_array_equal(found.confidence, confidences(plain.probabilities, points, 3.0))
+    assert np.ptp(found.confidence) < np.ptp(plain.confidence)
+
+
+def test_a_scaled_score_is_reported_where_the_item_wants_it(scorer, adapter):
+    scaling = Scaling(human_mean=2.9, human_sd=3.0, machine_mean=2.0, machine_sd=0.5)
+    both = recorded(adapter, scaling=scaling)
+    plain, found = scorer.score(both, TEXTS), scorer.score(both, TEXTS, reported="scaled")
+    expected = trimmed(scaled(plain.raw_score, scaling), adapter.scale)
+    np.testing.assert_array_equal(found.scaled_score, expected)
+    np.testing.assert_array_equal(plain.scaled_score, expected)
+    np.testing.assert_array_equal(found.score, rounded(expected, adapter.scale))
+    np.testing.assert_array_equal(plain.score, rounded(plain.raw_score, adapter.scale))
+    assert not np.array_equal(found.score, plain.score)
+    stated = found.probabilities[np.arange(len(TEXTS)), found.score - 1]
+    np.testing.assert_allclose(found.confidence, stated, atol=1e-5)
+
+
+def test_an_adapter_without_scaling_fails_its_own_group(scorer, adapter):
+    groups = [Group(lambda: adapter, ["no"], reported="scaled"), Group(lambda: adapter, ["no"])]
+    first, second = scorer.score_groups(groups)
+    assert "holds no means and deviations to scale by: train it again" in str(first)
+    assert len(second.score) == 1
+
+
+def test_words_that_the_backbone_does_not_know_are_counted(scorer, adapter):
+    scored = scorer.score(adapter, ["the bulb", "€ € bulb", "", "€ € bulb"])
+    assert scored.unknown_tokens.tolist() == [0, 2, 0, 2]
+    assert scored.tokens.tolist() == [4, 5, 2, 5]
+
+
+def test_one_exact_scorer_serves_the_whole_process(tiny_backbone):
+    assert exact_scorer(tiny_backbone) is exact_scorer(tiny_backbone)
+    assert exact_scorer(tiny_backbone).precision == "fp32"
+
+
 def test_probes_are_not_among_the_scores(scorer, adapter):
     with_probes = scorer.score(adapter, MANY)
     without = scorer.score(adapter, MANY, verify=False)
@@ -151,9 +201,9 @@ def test_weights_that_are_no_numbers_are_never_a_score(scorer, adapter):
 
 def test_bf16_scores_are_close_to_fp32(tiny_backbone, scorer, adapter):
     exact = scorer.score(adapter, MANY)
-    rounded = Scorer(tiny_backbone, precision="bf16").score(adapter, MANY)
-    assert np.abs(exact.raw_score - rounded.raw_score).max() < 0.1
-    assert not np.array_equal(exact.raw_score, rounded.raw_score)
+    quick = Scorer(tiny_backbone, precision="bf16").score(adapter, MANY)
+    assert np.abs(exact.raw_score - quick.raw_score).max() < 0.1
+    assert not np.array_equal(exact.raw_score, quick.raw_score)
 
 
 def test_copies_share_one_forward_and_its_time(scorer, adapter):

@@ -1,8 +1,18 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
-from models.text import budget_batches, distinct, encode, filled_batches, with_limit
+from models.text import (
+    Encoded,
+    budget_batches,
+    distinct,
+    encode,
+    filled_batches,
+    unknown_token,
+    with_limit,
+)
 
 
 def test_truncation_is_flagged_and_keeps_the_special_tokens(tiny_backbone):
@@ -16,6 +26,36 @@ def test_truncation_is_flagged_and_keeps_the_special_tokens(tiny_backbone):
 def test_a_limit_leaves_the_tokeniser_it_came_from_alone(tiny_backbone):
     with_limit(tiny_backbone.tokenizer, 5)
     assert len(tiny_backbone.tokenizer.encode("bulb " * 20).ids) == 22
+
+
+def test_words_the_vocabulary_lacks_are_counted(tiny_backbone):
+    unknown = unknown_token(tiny_backbone.tokenizer)
+    encoded = encode(with_limit(tiny_backbone.tokenizer, 10), ["the bulb", "", "€ bulb € ₴", "€"])
+    assert encoded.occurrences(unknown).tolist() == [0, 0, 3, 1]
+    assert Encoded((), np.zeros(0, dtype=np.bool_)).occurrences(unknown).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("model", "token"),
+    [
+        (models.BPE({"a": 0, "<unk>": 1}, [], unk_token="<unk>"), 1),  # noqa: S106
+        (models.BPE({"a": 0}, []), None),
+        (models.Unigram([("a", -1.0), ("<unk>", 0.0)], unk_id=1), 1),
+    ],
+    ids=["BPE", "bytes", "unigram"],
+)
+def test_every_kind_of_tokeniser_says_what_it_does_not_know(model, token):
+    tokenizer = Tokenizer(model)
+    assert unknown_token(tokenizer) == token
+    assert encode(with_limit(tokenizer, 9), ["aa", ""]).occurrences(token).tolist() == [0, 0]
+
+
+@given(texts=st.lists(st.lists(st.integers(0, 3), max_size=6), max_size=9))
+def test_occurrences_are_those_of_each_text(texts):
+    ids = tuple(np.array(text, dtype=np.int64) for text in texts)
+    encoded = Encoded(ids, np.zeros(len(ids), dtype=np.bool_))
+    assert encoded.occurrences(2).tolist() == [text.count(2) for text in texts]
+    assert encoded.occurrences(None).tolist() == [0] * len(texts)
 
 
 def test_the_same_tokens_are_one_text(tiny_backbone):

@@ -11,6 +11,7 @@ from models import fitting
 from models import training as models_training
 from models.adapters import load_adapter
 from models.backbone import load_backbone
+from models.calibration import confidences
 from models.heads import Scale
 from models.scorer import Scorer
 from models.training import (
@@ -79,6 +80,30 @@ def test_scoring_file_says_how_it_was_made(trained):
     assert len(scoring["probes"]) >= 4
     texts = set(responses().texts) | set(responses(21, seed=2).texts)
     assert not texts & {probe["text"] for probe in scoring["probes"]}
+
+
+def test_calibration_is_of_the_held_out_and_scaling_of_what_was_learned(tiny_backbone, tmp_path):
+    training, validation = responses(), responses(60, seed=2)
+    result = train(tiny_backbone, tmp_path / "a", validation=validation)
+    scoring = load_adapter(tmp_path / "a", tiny_backbone).scoring
+    assert scoring == result.scoring
+    assert scoring.calibration.n == 60
+    assert scoring.calibration.ece_after <= scoring.calibration.ece_before + 1e-9
+    scorer = Scorer(tiny_backbone, precision="fp32")
+    adapter = load_adapter(tmp_path / "a", tiny_backbone)
+    learned = scorer.score(adapter, training.texts)
+    assert scoring.scaling.human_mean == training.human_scores.mean()
+    assert scoring.scaling.machine_mean == pytest.approx(learned.raw_score.mean(), abs=1e-6)
+    assert scoring.scaling.machine_sd == pytest.approx(learned.raw_score.std(ddof=1), abs=1e-6)
+    points = result.validation.score
+    expected = confidences(result.validation.probabilities, points, scoring.calibration.temperature)
+    np.testing.assert_array_equal(result.validation.confidence, expected)
+
+
+def test_few_held_out_responses_calibrate_nothing(trained):
+    assert trained.scoring.calibration.n == 21
+    assert trained.scoring.calibration.temperature == 1.0
+    assert trained.scoring.calibration.ece_after is None
 
 
 def test_the_same_seed_gives_the_same_adapter(tiny_backbone, trained, tmp_path):

@@ -132,6 +132,24 @@ def test_mapping_file_with_a_column_per_trait() -> None:
     assert columns.ignored == ("score",)
 
 
+def test_mapping_file_with_subgroups() -> None:
+    mapping = MappingFile(subgroups={" first language ": "L1", "window": "Season"})
+    header = ["id", "item", "text", "L1", "Season"]
+    columns = map_columns(header, mapping)
+    assert columns.problems == ()
+    assert columns.subgroups == {"first language": 3, "window": 4}
+    assert columns.positions == {"response_id": 0, "item_id": 1, "text": 2}
+    assert columns.names["subgroup first language"] == "L1"
+    assert columns.ignored == ()
+
+
+def test_an_absent_subgroup_column_is_answered_with_the_nearest() -> None:
+    header = ["id", "item", "text", "Language"]
+    columns = map_columns(header, MappingFile(subgroups={"L1": "language"}))
+    assert "'language' that is not there; the nearest header is 'Lang" in columns.shown_problems[0]
+    assert columns.subgroups == {}
+
+
 def test_an_absent_column_is_answered_with_the_nearest() -> None:
     mapping = MappingFile(columns={"text": "Respnose"})
     (problem,) = map_columns(["id", "item_id", "Response"], mapping).shown_problems
@@ -150,6 +168,10 @@ def test_an_absent_column_is_answered_with_the_nearest() -> None:
         ("traits: {ideas: {human_scor: a}}", "the nearest known one is 'human_score'"),
         ("columns: [", "mapping.yaml"),
         ("season: a\nseason: b", "given twice"),
+        ("subgroups: {'': L1}", "subgroups: the attribute '' is empty"),
+        (f"subgroups: {{{'x' * 101}: L1}}", "longer than 100 characters"),
+        ('subgroups: {"a\\tb": L1}', "control character"),
+        ("subgroups: {a: L1, ' a': L2}", "an attribute is given twice"),
     ],
 )
 def test_a_faulty_mapping_file_says_where(tmp_path: Path, text: str, said: str) -> None:

@@ -14,6 +14,7 @@ from tasks.export_rows import (
     pseudonym,
     submitted_at,
 )
+from tasks.mapping_file import MappingFile
 from tasks.reasons import SENTENCES, Fault, Reason
 
 HEADER = ["response_id", "item_id", "text", "student_id", "submitted_at", "human_score", "season"]
@@ -167,6 +168,44 @@ def test_pseudonyms_are_hmac_sha256() -> None:
     expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
     assert pseudonym("what do ya want for nothing?", b"Jefe") == expected
     assert pseudonym("", b"Jefe") is None
+
+
+GROUPED = MappingFile(subgroups={"first language": "season", "school": "student_id"})
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        (" Klingon ", [("first language", "Klingon")]),
+        ("日本語", [("first language", "日本語")]),
+        ("", []),
+        (" \t", []),
+        ("x" * 100, [("first language", "x" * 100)]),
+    ],
+)
+def test_subgroups_are_trimmed_and_empty_cells_are_none(cell, found) -> None:
+    rules = RowRules(map_columns(HEADER, GROUPED), "2026", b"key", max_characters=50)
+    row = checked_or_fault([*GOOD[:3], " ", *GOOD[4:6], cell], rules)
+    assert isinstance(row, CheckedRow)
+    assert row.subgroups == found
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("x" * 101, "bad_subgroup"),
+        ("a\tb", "bad_subgroup"),
+        ("a\nb", "bad_subgroup"),
+        ("a\x00b", "invalid_character"),
+        ("a\udce9b", "bad_encoding"),
+    ],
+)
+def test_a_subgroup_that_cannot_be_shown_is_refused(cell: str, expected: str) -> None:
+    rules = RowRules(map_columns(HEADER, GROUPED), "2026", b"key", max_characters=50)
+    fault = checked_or_fault([*GOOD[:6], cell], rules)
+    assert isinstance(fault, Fault)
+    assert (str(fault.reason), fault.response_id) == (expected, "007")
+    assert cell not in repr(fault)
 
 
 def test_every_reason_has_its_sentence() -> None:

@@ -44,6 +44,24 @@ def test_traits_on_the_items_scale_or_their_own(tmp_path: Path) -> None:
     assert [(r.trait, r.score_min, r.score_max) for r in rows] == [("ideas", 1, 6), ("style", 1, 4)]
 
 
+def test_what_is_reported_and_where_it_is_cut(tmp_path: Path) -> None:
+    path = bank_file(
+        tmp_path,
+        "- {item_id: A, score_min: 0, score_max: 3}\n"
+        "- item_id: E\n  score_min: 1\n  score_max: 6\n  reported: scaled\n"
+        "  cut_scores: [3, 5]\n"
+        "  traits: [ideas, {trait: style, score_max: 4, reported: rounded, cut_scores: []}]\n",
+    )
+    bank = read_bank(path)
+    assert [(r.trait, r.reported, r.cut_scores) for r in item_rows(bank)] == [
+        ("overall", "rounded", ()),
+        ("ideas", "scaled", (3, 5)),
+        ("style", "rounded", ()),
+    ]
+    path.write_text(bank_yaml(bank), "utf-8")
+    assert read_bank(path) == bank
+
+
 def test_a_rubric_by_score_point_is_kept_as_json(tmp_path: Path) -> None:
     path = bank_file(
         tmp_path, "- {item_id: A, score_min: 0, score_max: 1, rubric: {0: nein, 1: schön}}"
@@ -74,6 +92,18 @@ def test_a_rubric_by_score_point_is_kept_as_json(tmp_path: Path) -> None:
             "- {item_id: A, score_min: 0, score_max: 3}\n" * 2,
             "item A is there twice",
         ),
+        (
+            "- {item_id: A, score_min: 0, score_max: 3, cut_scores: [0, 2]}",
+            "item A (overall): cut_scores [0, 2] are not above score_min 0",
+        ),
+        ("- {item_id: A, score_min: 0, score_max: 3, cut_scores: [4]}", "at most score_max 3"),
+        ("- {item_id: A, score_min: 0, score_max: 3, cut_scores: [2, 1]}", "do not ascend"),
+        (
+            "- {item_id: A, score_min: 1, score_max: 6, cut_scores: [5], "
+            "traits: [a, {trait: b, score_max: 4}]}",
+            "item A (b): cut_scores [5]",
+        ),
+        ("- {item_id: A, score_min: 0, score_max: 3, reported: trimmed}", "items[1].reported"),
         ("- !!python/object/apply:os.getcwd []", "items[1]"),
         ("- [", "bank.yaml"),
     ],

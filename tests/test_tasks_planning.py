@@ -57,8 +57,13 @@ class Bench:
         season: str = "s1",
         blank: bool = False,
         text: str | None = None,
+        known: float | None = None,
     ) -> None:
-        """Ingest responses; each has a text of its own, or all of them ``text``."""
+        """Ingest responses; each has a text of its own, or all of them ``text``.
+
+        With a ``known`` score, which counts for every trait, they are validity responses.
+        """
+        purpose = "operational" if known is None else "validity"
         export = hashlib.sha256(f"{item_id} {ids}".encode()).hexdigest()
         n = len(ids)
         with db.connect(self.warehouse) as connection:
@@ -68,10 +73,16 @@ class Bench:
             )
             for response_id in ids:
                 connection.execute(
-                    "INSERT INTO responses VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?)",
+                    "INSERT INTO responses VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
                     [response_id, item_id, season, NOW, text_sha256(text or response_id),
-                     0 if blank else 4, export, NOW],
+                     0 if blank else 4, export, NOW, purpose],
                 )  # fmt: skip
+            if known is not None:
+                connection.execute(
+                    "INSERT INTO human_scores SELECT response_id, item_id, trait, 1, ?, ?, ? "
+                    "FROM responses JOIN items USING (item_id) WHERE export_sha256 = ?",
+                    [known, export, NOW, export],
+                )
 
     def plan(
         self,
@@ -124,6 +135,12 @@ def part(rows: list[dict[str, object]], engine: str = ENGINE) -> pa.Table:
                 "confidence": 0.8,
                 "probabilities": [0.1, 0.8, 0.1],
                 "truncated": False,
+                "trimmed_score": 1.3,
+                "scaled_score": 1.6 if row["reported"] == "scaled" else None,
+                "reported": row["reported"],
+                "tokens": 7,
+                "unknown_tokens": 2,
+                "language": "en",
                 "adapter_version": row["adapter_version"],
                 "adapter_sha256": row["adapter_sha256"],
                 "backbone_sha256": "backbone",
@@ -308,6 +325,29 @@ def test_parts_of_dead_runs_are_removed_unless_they_are_of_use(bench: Bench) -> 
     bench.begin()
     bench.plan(adapter("a"))
     assert (mine.exists(), other.exists()) == (True, False)
+
+
+def test_what_reports_another_score_is_scored_by_a_backfill(bench: Bench) -> None:
+    bench.respond("a", "a1")
+    bench.commit(bench.plan(adapter("a")))
+    with db.connect(bench.warehouse) as connection:
+        connection.execute("UPDATE items SET reported = 'scaled' WHERE item_id = 'a'")
+    bench.begin()
+    assert bench.plan(adapter("a")).rows == 0  # nightly: once is enough
+    plan = bench.plan(adapter("a"), selection=BACKFILL)
+    assert (plan.rows, plan.reused) == (1, 0)  # the rounded score is not copied
+    assert [unit.reported for unit in plan.shards[0].units] == ["scaled"]
+    bench.commit(plan)
+    assert bench.plan(adapter("a"), selection=BACKFILL).rows == 0
+
+
+def test_a_part_that_reports_another_score_is_not_taken_up(bench: Bench) -> None:
+    bench.respond("a", "a1")
+    (rounded,) = bench.plan(adapter("a")).shards
+    with db.connect(bench.warehouse) as connection:
+        connection.execute("UPDATE items SET reported = 'scaled' WHERE item_id = 'a'")
+    (scaled,) = bench.plan(adapter("a")).shards
+    assert scaled.name != rounded.name
 
 
 def test_two_adapters_for_one_item_are_refused(bench: Bench) -> None:

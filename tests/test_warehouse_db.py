@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from warehouse import db, parts, reports
+from warehouse import db, items, parts, reports
 
 
 def test_a_new_warehouse_has_every_table_of_the_contract(tmp_path: Path) -> None:
@@ -53,6 +53,49 @@ def test_a_warehouse_with_scores_from_before_the_cache_is_migrated(tmp_path: Pat
             assert found.fetchall() == [(1.25, 3, None, None)]
 
 
+def test_a_warehouse_from_before_the_evaluation_is_migrated_with_its_data(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "CREATE TABLE migrations (version INTEGER, name VARCHAR, applied_at TIMESTAMPTZ)"
+        )
+        for version, name, script in db._migrations()[:2]:
+            connection.execute(script)
+            connection.execute("INSERT INTO migrations VALUES (?, ?, now())", [version, name])
+        connection.execute("INSERT INTO items VALUES ('i', 't', 0, 2, NULL, NULL, ['x'], now())")
+        connection.execute(
+            "INSERT INTO responses VALUES ('r1', 'i', 's', NULL, NULL, 'sha', 4, 'e', now()), "
+            "('r2', 'i', 's', NULL, NULL, 'sha', 0, 'e', now())"
+        )
+        connection.execute(
+            "INSERT INTO runs (run_id, kind, status, administration_date, started_at, parameters) "
+            "VALUES ('old', 'nightly', 'done', '2026-03-12', now(), '{}')"
+        )
+        connection.execute(
+            "INSERT INTO scores (run_id, shard, response_id, item_id, trait, status, raw_score, "
+            "score, adapter_version, adapter_sha256, engine, scored_at) VALUES "
+            "('old', 's', 'r1', 'i', 't', 'scored', 2.75, 2, 3, 'adapter', 'engine', now())"
+        )
+        connection.execute(
+            "INSERT INTO scores (run_id, shard, response_id, item_id, trait, status, "
+            "condition_code, scored_at) VALUES ('old', 's', 'r2', 'i', 't', 'coded', 'B', now())"
+        )
+    for _ in range(2):  # the second time it is opened as it was left
+        with db.connect(path) as connection:
+            assert items.list_items(connection) == [
+                items.ItemRow("i", "t", 0, 2, None, None, ("x",))
+            ]
+            assert reports.run(connection, "old").held_reasons == ()
+            found = connection.execute(
+                "SELECT response_id, score, trimmed_score, reported, tokens "
+                "FROM scores ORDER BY response_id"
+            )
+            assert found.fetchall() == [("r1", 2, 2.4998, "rounded", None), ("r2", *[None] * 4)]
+            purposes = connection.execute("SELECT DISTINCT purpose FROM responses").fetchall()
+            assert purposes == [("operational",)]
+            assert connection.execute("FROM released_scores").fetchall() == []
+
+
 def test_a_warehouse_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
     with db.connect(path) as connection:
@@ -74,7 +117,10 @@ def test_reading_needs_a_warehouse(tmp_path: Path) -> None:
 
 
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
-    insert = "INSERT INTO items VALUES ('A', 'overall', 0, 3, NULL, NULL, NULL, now())"
+    insert = (
+        "INSERT INTO items (item_id, trait, score_min, score_max, added_at) "
+        "VALUES ('A', 'overall', 0, 3, now())"
+    )
     with db.connect(tmp_path / "warehouse.duckdb") as connection:
         with pytest.raises(ZeroDivisionError), db.transaction(connection):
             connection.execute(insert)

@@ -43,6 +43,15 @@ def test_a_prompt_may_change_and_an_item_be_added(connection) -> None:
     assert list_items(connection) == bank
 
 
+def test_what_is_reported_and_where_it_is_cut_is_kept_and_may_change(connection) -> None:
+    item = replace(ITEM, reported="scaled", cut_scores=(1, 3))
+    add_items(connection, [item])
+    give_human_score(connection)
+    assert list_items(connection) == [item]
+    assert add_items(connection, [ITEM]) == ItemCounts(added=0, changed=1, unchanged=0)
+    assert list_items(connection) == [ITEM]
+
+
 def test_a_scale_without_scores_may_change(connection) -> None:
     add_items(connection, [ITEM])
     add_items(connection, [replace(ITEM, score_max=4)])

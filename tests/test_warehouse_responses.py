@@ -1,6 +1,7 @@
 """What becomes of each row, given what the warehouse knows and the rows before it."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from warehouse.items import ItemRow, add_items
 from warehouse.responses import (
     STAGED_RATINGS,
     STAGED_ROWS,
+    STAGED_SUBGROUPS,
     RowCounts,
     StagedExport,
     UnusableExportError,
@@ -39,9 +41,9 @@ class Bench:
         self.folder, self.connection, self.exports = folder, connection, 0
 
     def staged(self, *rows: dict[str, Any]) -> StagedExport:
-        """Stage rows; ``scores`` is a list of (trait, rater, score)."""
+        """Stage rows; ``scores`` is a list of (trait, rater, score), ``groups`` a mapping."""
         self.exports += 1
-        lines, ratings = [], []
+        lines, ratings, subgroups = [], [], []
         for number, row in enumerate(rows, 1):
             text = row.get("text", "words")
             lines.append(
@@ -52,14 +54,20 @@ class Bench:
                 ratings.append(
                     {"row": number, "trait": trait, "rater": rater, "human_score": score}
                 )
+            for attribute, level in row.get("groups", {}).items():
+                subgroups.append({"row": number, "attribute": attribute, "level": level})
         sha256 = f"{self.exports:064}"[::-1]
-        paths = [self.folder / f"{kind}-{self.exports}.parquet" for kind in ("rows", "ratings")]
+        kinds = ("rows", "ratings", "subgroups")
+        paths = [self.folder / f"{kind}-{self.exports}.parquet" for kind in kinds]
         pq.write_table(pa.Table.from_pylist(lines, STAGED_ROWS), paths[0])
         pq.write_table(pa.Table.from_pylist(ratings, STAGED_RATINGS), paths[1])
+        pq.write_table(pa.Table.from_pylist(subgroups, STAGED_SUBGROUPS), paths[2])
         return StagedExport(*paths, sha256, f"{self.exports}.csv", "run", {"text": "text"})
 
-    def ingest(self, *rows: dict[str, Any], infer_items: bool = False) -> RowCounts:
-        staged = self.staged(*rows)
+    def ingest(
+        self, *rows: dict[str, Any], infer_items: bool = False, validity: bool = False
+    ) -> RowCounts:
+        staged = replace(self.staged(*rows), validity=validity)
         return ingest(
             self.connection, self.folder / "responses", staged, WORDS, infer_items=infer_items
         )
@@ -270,3 +278,44 @@ def test_a_scale_of_0_to_100_can_be_inferred_and_old_scales_are_left_alone(bench
     assert bench.ingest(*rows, infer_items=True).accepted == 3
     found = bench.query("SELECT score_min, score_max FROM items WHERE item_id = 'N'")
     assert found == [(0, 100)]
+
+
+def test_subgroups_of_accepted_rows_are_kept(bench: Bench) -> None:
+    bench.ingest(
+        row("1", groups={"L1": "Klingon", "school": "x"}),
+        row("2"),
+        row("3", 9, groups={"L1": "Navi"}),
+        row("1", 1, groups={"L1": "Vulcan"}),
+    )
+    found = bench.query("SELECT response_id, attribute, level FROM subgroups ORDER BY ALL")
+    assert found == [("1", "L1", "Klingon"), ("1", "school", "x")]
+
+
+def test_a_subgroup_that_holds_students_is_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(responses, "MOST_LEVELS", 2)
+    rows = [row(str(n), groups={"school": "x", "L1": f"Jane {n}"}) for n in range(3)]
+    with pytest.raises(UnusableExportError, match="'L1' holds 3 different values") as caught:
+        bench.ingest(*rows)
+    assert "Jane" not in str(caught.value)
+    assert bench.query("SELECT count(*) FROM responses") == [(0,)]
+
+
+def test_validity_responses_need_their_known_score(bench: Bench) -> None:
+    second_only = row("3", item_id="A") | {"scores": [(None, 2, 1.0)]}
+    counts = bench.ingest(row("1", 2), row("2"), second_only, row("4", 9), validity=True)
+    assert (counts.accepted, counts.rejected) == (1, 3)
+    assert counts.reasons == {"no_known_score": 2, "score_off_scale": 1}
+    assert bench.query("SELECT response_id, purpose FROM responses") == [("1", "validity")]
+    assert bench.query("SELECT human_score FROM human_scores") == [(2.0,)]
+
+
+@pytest.mark.parametrize("validity", [True, False])
+def test_a_response_is_there_for_one_purpose(bench: Bench, validity: bool) -> None:
+    bench.ingest(row("1", 2), validity=validity)
+    again = bench.ingest(row("1", 2), row("1", 2, 3), row("2", 2), validity=not validity)
+    assert (again.accepted, again.reasons) == (1, {"purpose_conflict": 2})
+    same = bench.ingest(row("1", 2), validity=validity)
+    assert same.reasons == {"duplicate": 1}
+    assert bench.query("SELECT count(*) FROM human_scores WHERE rater = 2") == [(0,)]

@@ -9,7 +9,7 @@ from test_tasks_planning import BACKFILL, ENGINE, NOW, Bench, adapter, part
 
 from tasks import inference, planning
 from tasks.tracking import RegisteredAdapter
-from warehouse import db, parts
+from warehouse import db, parts, reports
 
 
 @pytest.fixture
@@ -21,7 +21,8 @@ def scored(bench: Bench, response_id: str, run_id: str) -> list[tuple[object, ..
     """The values of a response's scores, and where they come from."""
     with db.connect(bench.warehouse) as connection:
         return connection.execute(
-            "SELECT trait, raw_score, score, confidence, probabilities, truncated, engine, "
+            "SELECT trait, raw_score, score, confidence, probabilities, truncated, trimmed_score, "
+            "scaled_score, reported, tokens, unknown_tokens, language, engine, "
             "adapter_sha256, backbone_sha256, reused_from FROM scores "
             "WHERE response_id = ? AND run_id = ? ORDER BY trait",
             [response_id, run_id],
@@ -201,6 +202,29 @@ def test_a_part_of_another_engine_is_not_taken_up(bench: Bench) -> None:
     (fp32,) = bench.plan(adapter("a")).shards
     (bf16,) = bench.plan(adapter("a"), engine=ENGINE.replace("fp32", "bf16")).shards
     assert fp32.name != bf16.name
+
+
+def test_what_was_measured_about_a_text_is_in_the_ledger(bench: Bench) -> None:
+    with db.connect(bench.warehouse) as connection:
+        connection.execute("UPDATE items SET reported = 'scaled' WHERE item_id = 'c'")
+    bench.respond("a", "a1")
+    bench.respond("c", "c1")
+    bench.commit(bench.plan(adapter("a"), adapter("c")))
+    with db.connect(bench.warehouse) as connection:
+        found = connection.execute(
+            "SELECT trimmed_score, scaled_score, reported, tokens, unknown_tokens, language "
+            "FROM scores ORDER BY response_id"
+        ).fetchall()
+    assert found == [(1.3, None, "rounded", 7, 2, "en"), (1.3, 1.6, "scaled", 7, 2, "en")]
+
+
+def test_why_a_run_was_held_at_its_commit_is_kept(bench: Bench) -> None:
+    bench.respond("a", "a1", "a2")
+    bench.commit(bench.plan(adapter("a")), skip="a1")
+    with db.connect(bench.warehouse) as connection:
+        run = reports.run(connection, bench.run_id)
+    assert run.held_reasons == ("1 responses were not scored: they are planned again",)
+    assert run.message == run.held_reasons[0]
 
 
 def test_a_donor_that_has_vanished_is_a_failure_not_a_score(bench: Bench) -> None:

@@ -25,6 +25,9 @@ class ItemRow:
         prompt: what the student was asked.
         rubric: text, or JSON of score point to text.
         reference_answers: answers that deserve the highest score.
+        reported: which score counts: ``rounded``, or ``scaled`` to the people's mean and spread.
+        cut_scores: score points that decide something, ascending; a score at or above one has
+            crossed it.
     """
 
     item_id: str
@@ -34,6 +37,8 @@ class ItemRow:
     prompt: str | None = None
     rubric: str | None = None
     reference_answers: tuple[str, ...] = ()
+    reported: str = "rounded"
+    cut_scores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class ItemCounts:
 
 
 def add_items(connection: duckdb.DuckDBPyConnection, bank: Sequence[ItemRow]) -> ItemCounts:
-    """Add items, or change their prompts, rubrics and unused scales; all of them or none.
+    """Add items, or change what is said of them and unused scales; all of them or none.
 
     Raises:
         ItemConflictError: a scale would change that scores or human scores stand on.
@@ -67,7 +72,10 @@ def list_items(connection: duckdb.DuckDBPyConnection) -> list[ItemRow]:
     """Every item and trait, by their ids."""
     found = rows(connection, "items_list")
     return [
-        ItemRow(**{**row, "reference_answers": tuple(row["reference_answers"])}) for row in found
+        ItemRow(
+            **{**row, **{name: tuple(row[name]) for name in ("reference_answers", "cut_scores")}}
+        )
+        for row in found
     ]
 
 

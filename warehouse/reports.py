@@ -11,6 +11,10 @@ from warehouse import db
 from warehouse.runs import RunCounts
 
 
+class UnknownRunError(LookupError):
+    """The warehouse has no run of that id."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run(RunCounts):
     """One row of ``runs``; the migration says what each column holds."""
@@ -30,6 +34,8 @@ class Run(RunCounts):
     mlflow_run_id: str | None
     parameters: dict[str, Any]
     message: str
+    held_reasons: tuple[str, ...] = ()  # known when its scores were committed
+    thresholds_sha256: str | None = None  # None: not judged
 
     @property
     def wall_s(self) -> float | None:
@@ -52,12 +58,17 @@ def run(connection: duckdb.DuckDBPyConnection, run_id: str) -> Run:
     """The run of that id.
 
     Raises:
-        LookupError: there is none.
+        UnknownRunError: there is none.
     """
     found = db.rows(connection, "reports_run", {"run_id": run_id})
     if not found:
-        raise LookupError(f"no run {run_id} in this warehouse: `gradeline status` shows the last")
+        raise no_such_run(run_id)
     return _run(found[0])
+
+
+def no_such_run(run_id: str) -> UnknownRunError:
+    """The error that says so."""
+    return UnknownRunError(f"no run {run_id} in this warehouse: `gradeline status` shows the last")
 
 
 def last_run(connection: duckdb.DuckDBPyConnection, kind: str | None = None) -> Run | None:
@@ -73,4 +84,8 @@ def rejects_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[
 
 
 def _run(row: dict[str, Any]) -> Run:
-    return Run(**{**row, "parameters": json.loads(row["parameters"])})
+    read = {
+        "parameters": json.loads(row["parameters"]),
+        "held_reasons": tuple(json.loads(row["held_reasons"] or "[]")),
+    }
+    return Run(**{**row, **read})

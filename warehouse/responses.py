@@ -18,6 +18,7 @@ from warehouse.texts import response_file
 MEMORY_LIMIT = "300MB"  # of DuckDB; what does not fit is spilled beside the warehouse
 THREADS = 2
 MOST_SEASONS = 50
+MOST_LEVELS = 500  # of an attribute: more are no groups but, perhaps, students
 MOST_POINTS = 101  # of a scale that is inferred: 0 to 100
 
 # One row per row of an export. Where fault is set, everything after item_id is null.
@@ -48,6 +49,15 @@ STAGED_RATINGS = pa.schema(
     ]
 )
 
+# One row per subgroup that a response's student is known to belong to.
+STAGED_SUBGROUPS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("attribute", pa.string(), nullable=False),
+        pa.field("level", pa.string(), nullable=False),
+    ]
+)
+
 
 class UnusableExportError(ValueError):
     """The rows of an export, taken together, cannot be what they were taken for."""
@@ -60,18 +70,27 @@ class StagedExport:
     Attributes:
         rows: Parquet of ``STAGED_ROWS``.
         ratings: Parquet of ``STAGED_RATINGS``.
+        subgroups: Parquet of ``STAGED_SUBGROUPS``.
         export_sha256: of the export's bytes.
         file: its name, without folders.
         run_id: the run that ingests it.
         mapping: canonical column name to the export's.
+        validity: its rows are validity responses, whose scores are known.
     """
 
     rows: Path
     ratings: Path
+    subgroups: Path
     export_sha256: str
     file: str
     run_id: str
     mapping: Mapping[str, str]
+    validity: bool = False
+
+    @property
+    def purpose(self) -> str:
+        """What its responses are there for."""
+        return "validity" if self.validity else "operational"
 
 
 @dataclass(frozen=True)
@@ -113,13 +132,14 @@ def ingest(
         infer_items: first add items that are not there, with the scale their scores span.
 
     Raises:
-        UnusableExportError: more than 50 seasons in one export, no row of a known item, or scores
-            that span no likely scale where items are inferred.
+        UnusableExportError: more than 50 seasons or 500 levels of an attribute in one export, no
+            row of a known item, or scores that span no likely scale where items are inferred.
     """
     _limit_memory(connection, staged.rows.parent)
     with transaction(connection), _written_files() as written:
         _classify(connection, staged, infer_items=infer_items)
         counts = _count(connection)
+        _check_levels(connection, staged)
         seasons = _seasons(connection)
         pieces = text_files.deal_out(connection, staged.rows, seasons)
         for season in seasons:
@@ -145,9 +165,10 @@ def _classify(
     if infer_items:
         _infer_items(connection, staged)
     execute(connection, "ingest_ratings", {"ratings": str(staged.ratings)})
-    for step in ("ingest_checked", "ingest_matched", "ingest_rated", "ingest_new_scores"):
+    execute(connection, "ingest_checked", {"validity": staged.validity})
+    execute(connection, "ingest_matched", {"purpose": staged.purpose})
+    for step in ("ingest_rated", "ingest_new_scores", "ingest_outcomes"):
         execute(connection, step)
-    execute(connection, "ingest_outcomes")
 
 
 def _infer_items(connection: duckdb.DuckDBPyConnection, staged: StagedExport) -> None:
@@ -161,6 +182,16 @@ def _infer_items(connection: duckdb.DuckDBPyConnection, staged: StagedExport) ->
             f"the human scores of {len(unlikely)} items and traits span no likely scale, such as "
             f"{low} to {high}: leave cells without a score empty, or write the scales in a bank "
             "and add it with `gradeline items add`"
+        )
+
+
+def _check_levels(connection: duckdb.DuckDBPyConnection, staged: StagedExport) -> None:
+    """A column of names or numbers of students is no subgroup; its levels would be shown."""
+    bound = {"subgroups": str(staged.subgroups), "most": MOST_LEVELS}
+    for found in rows(connection, "ingest_many_levels", bound):
+        raise UnusableExportError(
+            f"the column of the subgroup {found['attribute']!r} holds {found['levels']} different "
+            f"values, more than {MOST_LEVELS}: name one that puts students into groups"
         )
 
 
@@ -213,7 +244,9 @@ def _insert(
 ) -> None:
     kept = {"export_sha256": staged.export_sha256, "now": datetime.now(UTC)}
     run = {**kept, "run_id": staged.run_id, "file": staged.file}
-    execute(connection, "ingest_insert_responses", kept)
+    execute(connection, "ingest_insert_responses", {**kept, "purpose": staged.purpose})
+    subgroups = {"export_sha256": staged.export_sha256, "subgroups": str(staged.subgroups)}
+    execute(connection, "ingest_insert_subgroups", subgroups)
     execute(connection, "ingest_insert_human_scores", kept)
     words = {"codes": list(sentences), "sentences": list(sentences.values())}
     execute(connection, "ingest_insert_rejects", {**run, **words})

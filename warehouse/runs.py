@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -94,6 +94,7 @@ def finish_run(
     files_unchanged: int = 0,
     peak_rss_mb: float | None = None,
     responses_per_s: float | None = None,
+    held_reasons: Sequence[str] = (),
     message: str = "",
 ) -> None:
     """Write a run's end: status, counts and cost. Runs inside the caller's transaction."""
@@ -111,6 +112,7 @@ def finish_run(
             "files_unchanged": files_unchanged,
             "peak_rss_mb": peak_rss_mb,
             "responses_per_s": responses_per_s,
+            "held_reasons": json.dumps(list(held_reasons)),
             "message": message,
         },
     )

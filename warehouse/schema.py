@@ -26,6 +26,12 @@ PARTS = pa.schema(
         pa.field("confidence", pa.float64(), nullable=False),
         pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
+        pa.field("trimmed_score", pa.float64(), nullable=False),
+        pa.field("scaled_score", pa.float64()),  # null where the adapter has no scaling
+        pa.field("reported", pa.string(), nullable=False),  # rounded or scaled: what `score` is
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("unknown_tokens", pa.int32(), nullable=False),
+        pa.field("language", pa.string()),  # ISO code; null where it cannot be told
         pa.field("adapter_version", pa.int32(), nullable=False),
         pa.field("adapter_sha256", pa.string(), nullable=False),
         pa.field("backbone_sha256", pa.string(), nullable=False),

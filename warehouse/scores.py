@@ -59,6 +59,8 @@ def commit(
 ) -> tuple[str, RunCounts]:
     """Append every part and every copied score to the ledger and end the run, in one transaction.
 
+    Scores of validity responses go to a table of their own and count nowhere.
+
     Args:
         connection: the warehouse, open for writing.
         run_id: the run.
@@ -78,6 +80,7 @@ def commit(
         # One time for all, set here: a part may be older than scores committed since it was made.
         now = {"run_id": run_id, "now": datetime.now(UTC)}
         execute(connection, "scores_commit", now)
+        execute(connection, "scores_commit_validity", now)
         execute(connection, "scores_commit_reused", now)
         execute(connection, "scores_commit_blank", now)
         (outcome,) = rows(connection, "scores_outcomes", {"run_id": run_id})
@@ -87,6 +90,9 @@ def commit(
             held.append(f"{counts.failed} responses were not scored: they are planned again")
         if not counts.reconciled:
             held.append("the counts do not reconcile: rows were lost between ingest and ledger")
+        (validity,) = rows(connection, "scores_missing_validity", {"run_id": run_id})
+        if validity["missing"]:
+            held.append(f"{validity['missing']} scores of validity responses are missing")
         status = "held" if held else "done"
         finish_run(
             connection,
@@ -99,6 +105,7 @@ def commit(
             files_unchanged=files.unchanged,
             peak_rss_mb=cost.peak_rss_mb,
             responses_per_s=cost.responses_per_s,
+            held_reasons=held,
             message="; ".join(held),
         )
     return status, counts

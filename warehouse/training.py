@@ -16,7 +16,7 @@ def human_scored(
     """Human-scored responses that are not blank, sorted by item, trait and response.
 
     Columns: item_id, trait, response_id, human_score (the mean where two people scored),
-    season, export_sha256, text_sha256, score_min, score_max.
+    season, export_sha256, text_sha256, student_pseudo, score_min, score_max.
     """
     chosen = {
         "seasons": None if seasons is None else list(seasons),

@@ -1,23 +1,21 @@
 """Adapters with random weights that are not zero, one per item, saved as the project saves them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock
-from numpy.typing import NDArray
 
 from benchmarks.engine.backbones import BUILD, backbone
 from benchmarks.engine.reference import logits_of
-from models.adapters import Adapter, Scoring, load_adapter, save_adapter
+from models.adapters import Adapter, Probe, Scoring, load_adapter, save_adapter
 from models.backbone import Backbone
 from models.fitting import Recipe
 from models.heads import Head, Scale, read_out
 from models.lora import LowRank, block_linears, block_of
-from models.probes import with_probes
+from models.probes import PROBE_TEXTS
 
 SEED = 77
 # Of B's entries: the edit then has about a quarter of the size of the weights it is added to.
@@ -97,12 +95,13 @@ def base_adapter(encoder: Backbone, number: int = 0) -> Adapter:
 
 def probed(bare: Adapter, name: str) -> Adapter:
     """The adapter with its predictions for the project's probe texts, by the reference forward."""
-
-    def raw_scores(texts: Sequence[str]) -> NDArray[np.float64]:
-        logits = torch.from_numpy(logits_of(name, bare, texts))
-        return read_out(logits, bare.scale).raw_score
-
-    return with_probes(bare, raw_scores)
+    logits = torch.from_numpy(logits_of(name, bare, PROBE_TEXTS))
+    raw_scores = read_out(logits, bare.scale).raw_score
+    probes = tuple(
+        Probe(text=text, raw_score=float(raw))
+        for text, raw in zip(PROBE_TEXTS, raw_scores, strict=True)
+    )
+    return replace(bare, scoring=bare.scoring.model_copy(update={"probes": probes}))
 
 
 def _head(encoder: Backbone, normal: Callable[..., torch.Tensor], number: int) -> Head:

@@ -1,4 +1,5 @@
--- What is wrong with each row by itself, null where nothing is.
+-- What is wrong with each row by itself, null where nothing is. A validity response ($validity)
+-- needs its known score, the first rater's.
 CREATE OR REPLACE TEMP TABLE checked AS
 WITH off AS (
     SELECT row,
@@ -20,6 +21,8 @@ SELECT s.row,
            WHEN s.item_id NOT IN (SELECT item_id FROM items) THEN 'unknown_item'
            WHEN off.unknown_trait OR (s.trait IS NOT NULL AND i.trait IS NULL) THEN 'unknown_trait'
            WHEN off.off_scale IS NOT NULL THEN 'score_off_scale'
+           WHEN $validity AND s.row NOT IN (SELECT row FROM ratings WHERE rater = 1)
+               THEN 'no_known_score'
        END AS reason
 FROM staged s
 LEFT JOIN items i ON i.item_id = s.item_id AND i.trait = s.trait

@@ -10,13 +10,13 @@ sound AS (
     SELECT m.row, m.known,
            row_number() OVER (PARTITION BY m.response_id ORDER BY m.row) = 1 AS first
     FROM matched m
-    WHERE NOT m.conflict AND m.row NOT IN (SELECT row FROM refused)
+    WHERE m.conflict IS NULL AND m.row NOT IN (SELECT row FROM refused)
 )
 SELECT c.row,
        c.found,
        CASE
            WHEN c.reason IS NOT NULL THEN c.reason
-           WHEN m.conflict THEN 'response_conflict'
+           WHEN m.conflict IS NOT NULL THEN m.conflict
            WHEN sound.row IS NULL THEN 'human_score_conflict'
            WHEN NOT sound.known AND sound.first THEN 'accepted'
            WHEN brought.row IS NOT NULL THEN 'rated'

@@ -14,5 +14,5 @@ FROM matched m
 JOIN ratings t ON t.row = m.row
 LEFT JOIN human_scores h
     ON h.response_id = m.response_id AND h.trait = t.trait AND h.rater = t.rater
-WHERE NOT m.conflict
+WHERE m.conflict IS NULL
 WINDOW same_rating AS (PARTITION BY m.response_id, t.trait, t.rater ORDER BY m.row)

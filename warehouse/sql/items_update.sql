@@ -4,5 +4,7 @@ SET score_min = $score_min,
     score_max = $score_max,
     prompt = $prompt,
     rubric = $rubric,
-    reference_answers = CAST($reference_answers AS VARCHAR[])
+    reference_answers = CAST($reference_answers AS VARCHAR[]),
+    reported = $reported,
+    cut_scores = CAST($cut_scores AS INTEGER[])
 WHERE item_id = $item_id AND trait = $trait

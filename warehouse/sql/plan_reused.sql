@@ -1,10 +1,13 @@
 -- What has to be scored, each row beside the first score that a run has computed for the same text,
--- item, trait, adapter, backbone and engine; null where there is none.
+-- item, trait, adapter, backbone, engine and choice of the reported score; null where there is none.
 -- planned: the rows of plan_responses (registered by the caller).
 -- Condition codes have no adapter and are not found. Copied scores are left out: the run that
--- computed one is what a later copy has to name.
+-- computed one is what a later copy has to name. A validity response is scored anew every night,
+-- since a copy would hide just what it is there to show.
 WITH wanted AS (
-    SELECT DISTINCT text_sha256, item_id, trait, adapter_sha256 FROM planned
+    SELECT DISTINCT text_sha256, item_id, trait, adapter_sha256, reported
+    FROM planned
+    WHERE purpose = 'operational'
 ),
 same_text AS (
     SELECT r.response_id, w.*
@@ -23,6 +26,7 @@ computed AS (
         ON s.response_id = t.response_id
         AND s.trait = t.trait
         AND s.adapter_sha256 = t.adapter_sha256
+        AND coalesce(s.reported, 'rounded') = t.reported
     WHERE s.engine = $engine
       AND s.backbone_sha256 = $backbone_sha256
       AND s.reused_from IS NULL
@@ -34,5 +38,6 @@ LEFT JOIN computed c
     ON c.text_sha256 = p.text_sha256
     AND c.item_id = p.item_id
     AND c.trait = p.trait
+    AND p.purpose = 'operational'
     AND NOT p.blank
 ORDER BY p.item_id, p.trait, p.response_id

@@ -1,5 +1,7 @@
 -- What a run scored or coded, or ($run_id is null) what counts now, beside the human scores.
--- scale is the position in ratings_scales; the rows of one lie together.
+-- scale is the position in ratings_scales; the rows of one lie together, in the order of response,
+-- a number that stands for the response. student is a hash that stands for the student, -1 where
+-- there is none.
 WITH chosen AS (
     SELECT * FROM scores WHERE run_id = $run_id
     UNION ALL
@@ -18,6 +20,7 @@ numbered AS (
     SELECT item_id, trait, row_number() OVER (ORDER BY item_id, trait) - 1 AS scale FROM items
 )
 SELECT CAST(numbered.scale AS INTEGER) AS scale,
+       responses.rowid AS response,
        chosen.status = 'scored' AS scored,
        chosen.reused_from IS NOT NULL AS reused,
        EXISTS (
@@ -25,8 +28,13 @@ SELECT CAST(numbered.scale AS INTEGER) AS scale,
            WHERE t.adapter_sha256 = chosen.adapter_sha256
              AND t.response_id = chosen.response_id AND t.trait = chosen.trait
        ) AS seen,
-       chosen.raw_score, chosen.score, chosen.truncated, chosen.adapter_version, chosen.latency_ms,
+       chosen.raw_score, chosen.trimmed_score, chosen.score, chosen.confidence,
+       CASE coalesce(chosen.reported, '') WHEN 'rounded' THEN 1 WHEN 'scaled' THEN 2 ELSE 0 END
+           AS reported,
+       chosen.truncated, chosen.tokens, chosen.adapter_version, chosen.latency_ms,
        human.human_score, human.human_score_2,
+       CASE WHEN responses.student_pseudo IS NULL THEN -1
+            ELSE CAST(hash(responses.student_pseudo) >> 1 AS BIGINT) END AS student,
        CAST(coalesce(responses.submitted_at, responses.ingested_at) AS DATE) AS day
 FROM chosen
 JOIN responses USING (response_id)
@@ -34,4 +42,4 @@ JOIN numbered ON numbered.item_id = chosen.item_id AND numbered.trait = chosen.t
 LEFT JOIN human ON human.response_id = chosen.response_id AND human.trait = chosen.trait
 WHERE ($seasons IS NULL OR list_contains(CAST($seasons AS VARCHAR[]), responses.season))
   AND ($items IS NULL OR list_contains(CAST($items AS VARCHAR[]), chosen.item_id))
-ORDER BY numbered.scale
+ORDER BY numbered.scale, response

@@ -19,5 +19,6 @@ SET status = $status,
     adapters_loaded = $adapters_loaded,
     peak_rss_mb = $peak_rss_mb,
     responses_per_s = $responses_per_s,
+    held_reasons = $held_reasons,
     message = $message
 WHERE run_id = $run_id

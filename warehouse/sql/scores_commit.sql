@@ -2,7 +2,8 @@
 -- repeated adds nothing.
 INSERT INTO scores (
     run_id, shard, response_id, item_id, trait, status, raw_score, score, confidence, probabilities,
-    truncated, adapter_version, adapter_sha256, backbone_sha256, engine, latency_ms, scored_at
+    truncated, trimmed_score, scaled_score, reported, tokens, unknown_tokens, language,
+    adapter_version, adapter_sha256, backbone_sha256, engine, latency_ms, scored_at
 )
 SELECT $run_id,
        q.shard,
@@ -15,6 +16,12 @@ SELECT $run_id,
        p.confidence,
        p.probabilities,
        p.truncated,
+       p.trimmed_score,
+       p.scaled_score,
+       p.reported,
+       p.tokens,
+       p.unknown_tokens,
+       p.language,
        p.adapter_version,
        p.adapter_sha256,
        p.backbone_sha256,
@@ -22,7 +29,7 @@ SELECT $run_id,
        p.latency_ms,
        $now
 FROM parts p
-JOIN plan q ON q.response_id = p.response_id AND q.trait = p.trait
+JOIN plan q ON q.response_id = p.response_id AND q.trait = p.trait AND q.purpose = 'operational'
 WHERE NOT EXISTS (
     SELECT 1
     FROM scores s

@@ -2,7 +2,8 @@
 -- waited for it tonight, so it has no latency.
 INSERT INTO scores (
     run_id, shard, response_id, item_id, trait, status, raw_score, score, confidence, probabilities,
-    truncated, adapter_version, adapter_sha256, backbone_sha256, engine, reused_from, scored_at
+    truncated, trimmed_score, scaled_score, reported, tokens, unknown_tokens, language,
+    adapter_version, adapter_sha256, backbone_sha256, engine, reused_from, scored_at
 )
 SELECT $run_id,
        '',
@@ -15,6 +16,12 @@ SELECT $run_id,
        d.confidence,
        d.probabilities,
        d.truncated,
+       d.trimmed_score,
+       d.scaled_score,
+       d.reported,
+       d.tokens,
+       d.unknown_tokens,
+       d.language,
        q.adapter_version,
        d.adapter_sha256,
        d.backbone_sha256,

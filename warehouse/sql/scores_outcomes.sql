@@ -1,6 +1,6 @@
 -- What became of each planned response, counted once: a response with several traits counts as
 -- scored when every trait has its outcome, and under its worst trait otherwise. A scored response is
--- reused when none of its scores was computed in this run.
+-- reused when none of its scores was computed in this run. Validity responses count nowhere.
 WITH outcomes AS (
     SELECT p.response_id,
            bool_or(p.received) AS received,
@@ -11,6 +11,7 @@ WITH outcomes AS (
     FROM plan p
     LEFT JOIN scores s
         ON s.run_id = $run_id AND s.response_id = p.response_id AND s.trait = p.trait
+    WHERE p.purpose = 'operational'
     GROUP BY p.response_id
 )
 SELECT count(*) FILTER (WHERE NOT received) AS waiting,

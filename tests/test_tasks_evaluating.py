@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from models.agreement import quadratic_weighted_kappa
-from tasks.evaluation import ItemEvaluation, by_qwk, evaluate_by_day, evaluate_scores
+from tasks.evaluating import evaluate_by_day, evaluate_scores
+from tasks.evaluation import ItemEvaluation, by_qwk
 from warehouse import db
 
 NIGHT = datetime(2026, 3, 12, 2, tzinfo=UTC)
@@ -45,18 +46,29 @@ class Ledger:
         item_id: str,
         season: str = "2026-spring",
         submitted_at: datetime | None = NIGHT,
+        student: str | None = None,
+        **subgroups: str,
     ) -> None:
         self.insert(
             "responses",
             response_id=response_id,
             item_id=item_id,
             season=season,
+            student_pseudo=student,
             submitted_at=submitted_at,
             text_sha256=response_id,
             characters=9,
             export_sha256="e",
             ingested_at=NIGHT,
         )
+        for attribute, level in subgroups.items():
+            self.insert(
+                "subgroups",
+                response_id=response_id,
+                attribute=attribute,
+                level=level,
+                export_sha256="e",
+            )
 
     def human(
         self, response_id: str, item_id: str, score: float, rater: int = 1, trait: str = "overall"
@@ -84,6 +96,7 @@ class Ledger:
         latency_ms: float = 2.0,
         reused_from: str | None = None,
         truncated: bool = False,
+        confidence: float = 0.8,
         scored_at: datetime = NIGHT,
     ) -> None:
         coded = raw_score is None
@@ -98,6 +111,9 @@ class Ledger:
             condition_code="B" if coded else None,
             raw_score=raw_score,
             score=None if raw_score is None else math.floor(raw_score + 0.5),
+            trimmed_score=raw_score,
+            reported=None if coded else "rounded",
+            confidence=None if coded else confidence,
             truncated=None if coded else truncated,
             adapter_version=None if coded else version,
             adapter_sha256=None if coded else f"{item_id}-{trait}-v{version}",
@@ -141,6 +157,10 @@ def only(evaluations: list[ItemEvaluation], item_id: str) -> ItemEvaluation:
     return found
 
 
+def exact(item: ItemEvaluation) -> float:
+    return item.figures["exact"].value
+
+
 def test_every_item_with_outcomes_is_counted(warehouse: Path) -> None:
     evaluations = evaluate_scores(warehouse, "night")
     assert [(item.item_id, item.trait) for item in evaluations] == [
@@ -157,23 +177,28 @@ def test_every_item_with_outcomes_is_counted(warehouse: Path) -> None:
 def test_agreement_is_between_the_first_rater_and_the_reported_score(warehouse: Path) -> None:
     plants = only(evaluate_scores(warehouse, "night"), "plants")
     human, reported, raw = [0, 1, 2, 2.5, 3], [0, 2, 2, 2, 3], [0.2, 1.9, 2.1, 2.496, 2.7]
-    assert plants.qwk == pytest.approx(quadratic_weighted_kappa(human, reported))
-    assert plants.qwk_raw == pytest.approx(quadratic_weighted_kappa(human, raw))
-    assert plants.r == pytest.approx(np.corrcoef(human, raw)[0, 1])
-    assert plants.exact == pytest.approx(3 / 5)
-    assert plants.adjacent == 1
+    assert plants.qwk.value == pytest.approx(quadratic_weighted_kappa(human, reported))
+    assert plants.figures["qwk_trimmed"].value == pytest.approx(
+        quadratic_weighted_kappa(human, raw)
+    )
+    assert plants.figures["pearson_r"].value == pytest.approx(np.corrcoef(human, raw)[0, 1])
+    assert exact(plants) == pytest.approx(3 / 5)
+    assert plants.figures["adjacent"].value == 1
     assert plants.mean_human == pytest.approx(1.7)
     assert plants.mean_machine == pytest.approx(1.8)
-    assert plants.smd == pytest.approx(0.1 / 1.2041594578792296)
+    assert plants.figures["smd"].value == pytest.approx(0.1 / 1.2041594578792296)
     squares = [0.2**2, 0.9**2, 0.1**2, 0.004**2, 0.3**2]
-    assert plants.rmse == pytest.approx(math.sqrt(sum(squares) / 5))
-    assert plants.qwk_low <= plants.qwk <= plants.qwk_high
+    assert plants.figures["rmse"].value == pytest.approx(math.sqrt(sum(squares) / 5))
+    assert plants.qwk.low <= plants.qwk.value <= plants.qwk.high
 
 
 def test_people_are_compared_where_both_have_read(warehouse: Path) -> None:
     plants = only(evaluate_scores(warehouse, "night"), "plants")
-    assert plants.exact_human_human == pytest.approx(2 / 3)
-    assert plants.qwk_human_human == pytest.approx(quadratic_weighted_kappa([1, 2, 3], [1, 1, 3]))
+    people = plants.human_human
+    assert people["exact"].value == pytest.approx(2 / 3)
+    assert plants.human_human["qwk"].value == pytest.approx(
+        quadratic_weighted_kappa([1, 2, 3], [1, 1, 3])
+    )
 
 
 def test_latency_and_speed_leave_out_codes(warehouse: Path) -> None:
@@ -219,8 +244,10 @@ def test_scores_next_to_a_rounding_boundary_are_counted(warehouse: Path) -> None
 def test_without_human_scores_agreement_is_not_defined(warehouse: Path) -> None:
     maps = only(evaluate_scores(warehouse, "night"), "maps")
     assert (maps.n_scored, maps.n_rated) == (1, 0)
-    undefined = (maps.qwk, maps.qwk_low, maps.exact, maps.smd, maps.r, maps.qwk_human_human)
-    assert all(math.isnan(value) for value in undefined)
+    for figure in (*maps.figures.values(), *maps.human_human.values()):
+        assert all(map(math.isnan, (figure.value, figure.low, figure.high)))
+        assert figure.n == 0
+    assert (maps.subgroups, maps.fairness, maps.calibration, maps.coverage) == ((), (), (), ())
     assert maps.machine_distribution == (0, 0, 1, 0)
     assert all(math.isnan(share) for share in maps.human_distribution)
 
@@ -254,7 +281,7 @@ def test_what_the_adapter_has_seen_takes_no_part_in_agreement(warehouse: Path) -
         )
     plants = only(evaluate_scores(warehouse, "night"), "plants")
     assert (plants.n_scored, plants.n_seen, plants.n_rated) == (6, 2, 3)
-    assert plants.exact == pytest.approx(2 / 3)
+    assert exact(plants) == pytest.approx(2 / 3)
 
 
 def test_the_current_scores_are_the_latest_of_all_runs(warehouse: Path) -> None:
@@ -263,11 +290,11 @@ def test_the_current_scores_are_the_latest_of_all_runs(warehouse: Path) -> None:
         ledger.score("b", "plants", 1.1, run_id="next", version=2, scored_at=later)
     plants = only(evaluate_scores(warehouse, None), "plants")
     assert plants.n_scored == 6
-    assert plants.exact == pytest.approx(4 / 5)
+    assert exact(plants) == pytest.approx(4 / 5)
     assert plants.adapter_versions == (1, 2)
     assert plants.adapter_version == 2
     assert only(evaluate_scores(warehouse, "next"), "plants").n_scored == 1
-    assert only(evaluate_scores(warehouse, "night"), "plants").exact == pytest.approx(3 / 5)
+    assert exact(only(evaluate_scores(warehouse, "night"), "plants")) == pytest.approx(3 / 5)
 
 
 def test_seasons_and_items_narrow_the_view(warehouse: Path) -> None:
@@ -291,8 +318,8 @@ def test_traits_of_one_response_are_evaluated_apart(warehouse: Path) -> None:
             ledger.score("x", "essay", raw, trait=trait)
             ledger.human("x", "essay", human, trait=trait)
     ideas, style = evaluate_scores(warehouse, "night", items=["essay"])
-    assert (ideas.name, ideas.exact, ideas.score_max) == ("essay · ideas", 1, 6)
-    assert (style.name, style.exact, style.score_max) == ("essay · style", 0, 4)
+    assert (ideas.name, exact(ideas), ideas.score_max) == ("essay · ideas", 1, 6)
+    assert (style.name, exact(style), style.score_max) == ("essay · style", 0, 4)
 
 
 def test_days_are_those_of_submission_and_else_of_ingest(warehouse: Path) -> None:
@@ -325,3 +352,77 @@ def test_items_are_ranked_by_kappa_and_those_without_are_left_out(warehouse: Pat
 def test_a_missing_warehouse_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="ingest an export first"):
         evaluate_scores(tmp_path / "none.duckdb", None)
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """Forty rated answers by two students each, of two first languages; all read twice."""
+    path = tmp_path / "many.duckdb"
+    rng = np.random.default_rng(5)
+    with writing(path) as ledger:
+        ledger.item("lamp", 0, 3)
+        for number in range(40):
+            name, language = f"r{number}", ("Navi", "Vulcan")[number % 2]
+            human = float(rng.integers(0, 4))
+            second = float(np.clip(human + rng.integers(-1, 2), 0, 3))
+            milder = 0.4 if language == "Navi" else -0.1
+            raw = float(np.clip(human + milder + rng.normal(0, 0.4), 0, 3))
+            ledger.response(name, "lamp", student=f"s{number % 20}", l1=language)
+            ledger.human(name, "lamp", human)
+            ledger.human(name, "lamp", second, rater=2)
+            ledger.score(name, "lamp", raw, confidence=0.5 + 0.01 * number)
+    return path
+
+
+def test_subgroups_are_compared_and_small_ones_left_out(many: Path) -> None:
+    (lamp,) = evaluate_scores(many, "night")
+    navi, vulcan = lamp.subgroups
+    assert [(entry.attribute, entry.level, entry.dsm.n) for entry in lamp.subgroups] == [
+        ("l1", "Navi", 20),
+        ("l1", "Vulcan", 20),
+    ]
+    assert navi.dsm.value > 0 > vulcan.dsm.value
+    assert navi.dsm.low < navi.dsm.value < navi.dsm.high
+    (fair,) = lamp.fairness
+    assert (fair.attribute, fair.reference, fair.n) == ("l1", "Navi", 40)
+    assert fair.osd_p < 0.05
+    (few,) = evaluate_scores(many, "night", small_cell=21)
+    assert few.subgroups == ()
+
+
+def test_degradation_is_human_machine_minus_human_human(many: Path) -> None:
+    (lamp,) = evaluate_scores(many, "night")
+    found = lamp.figures["degradation_qwk"]
+    assert found.value == pytest.approx(lamp.qwk.value - lamp.human_human["qwk"].value)
+    assert found.low < found.value < found.high
+    assert lamp.figures["prmse"].n == 40
+    assert 0 < lamp.figures["prmse"].value < 1.1
+
+
+def test_confidence_is_held_against_what_came_true(many: Path) -> None:
+    (lamp,) = evaluate_scores(many, "night")
+    assert sum(entry.n for entry in lamp.calibration) == lamp.n_rated
+    assert 0 <= lamp.figures["calibration_error"].value <= 1
+    assert lamp.coverage[0].kept == 1
+    assert lamp.coverage[0].exact == pytest.approx(exact(lamp))
+    assert [entry.least_confidence for entry in lamp.coverage] == sorted(
+        entry.least_confidence for entry in lamp.coverage
+    )
+
+
+def test_answers_of_one_student_are_drawn_together(many: Path) -> None:
+    """Two identical answers of each student carry less than forty answers of forty students."""
+    with writing(many) as ledger:
+        ledger.connection.execute("DELETE FROM human_scores")
+        ledger.connection.execute("DELETE FROM scores")
+        rng = np.random.default_rng(7)
+        of_student = [(int(rng.integers(0, 4)), int(rng.integers(0, 4))) for _ in range(20)]
+        for number in range(40):
+            human, machine = of_student[number % 20]
+            ledger.human(f"r{number}", "lamp", human)
+            ledger.score(f"r{number}", "lamp", float(machine))
+    (clustered,) = evaluate_scores(many, "night")
+    with writing(many) as ledger:
+        ledger.connection.execute("UPDATE responses SET student_pseudo = NULL")
+    (alone,) = evaluate_scores(many, "night")
+    assert clustered.qwk.high - clustered.qwk.low > 1.15 * (alone.qwk.high - alone.qwk.low)

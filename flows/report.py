@@ -1,0 +1,112 @@
+"""A run's report, made from what the warehouse holds: when the run ends, or at any later time."""
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+
+from prefect import flow
+
+from flows.gate import DECIDED, Judged, evaluations_of, judge
+from flows.settings import Settings, load_settings
+from tasks import reporting, validity
+from tasks.reporting import RunReport
+from tasks.rules import RuleResult
+from tasks.thresholds import (
+    ThresholdChange,
+    Thresholds,
+    changes,
+    read_thresholds,
+    thresholds_from_json,
+)
+from tasks.trend import trend_points
+from tasks.workspace import locked
+from warehouse import db, items, provenance, release, reports, trends
+from warehouse.items import ItemRow
+from warehouse.reports import Run
+
+
+@flow(name="report")
+def report(run_id: str, home: Path | None = None) -> Path:
+    """Write the report of a run again; human scores that came since then are in it.
+
+    Args:
+        run_id: the run.
+        home: the workspace; from the settings where not given.
+
+    Returns:
+        The HTML file.
+    """
+    settings = load_settings(home)
+    with locked(settings.home):
+        return write_report(settings, run_report(settings, run_id))
+
+
+def write_report(settings: Settings, summary: RunReport) -> Path:
+    """Write a run's report to where reports lie."""
+    return reporting.write_report(settings.reports / f"{summary.run.run_id}.html", summary)
+
+
+def run_report(settings: Settings, run_id: str, judged: Judged | None = None) -> RunReport:
+    """All that is known of a run.
+
+    Args:
+        settings: the settings.
+        run_id: the run.
+        judged: what was just found about it. Where not given, it is found again, and what its
+            rules said is taken from when it was decided.
+    """
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        run = reports.run(connection, run_id)
+        content = provenance.thresholds(connection, run_id)
+    limits = thresholds_from_json(content) if content else read_thresholds(settings.thresholds)
+    if judged is None:
+        judged = _found_again(settings, run, limits)
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        before = release.previous_thresholds(connection, run_id)
+        strange = unknown_items(limits, items.list_items(connection))
+        return RunReport(
+            run=run,
+            evaluations=judged.evaluations,
+            rejects=tuple(reports.rejects_summary(connection, run_id)),
+            settings={
+                "gradeline": version("gradeline"),
+                **provenance.computed_with(connection, run_id),
+                "thresholds_sha256": limits.sha256,
+            },
+            rules=judged.results,
+            decisions=tuple(release.decisions(connection, run_id)),
+            threshold_changes=_changes(before, limits),
+            trend=trend_points(trends.administrations(connection, until=run_id)),
+            validity=judged.validity,
+            warnings=strange,
+            small_cell=limits.small_cell,
+            enough_rated=limits.enough_rated,
+        )
+
+
+def _found_again(settings: Settings, run: Run, limits: Thresholds) -> Judged:
+    if run.kind not in DECIDED:
+        return judge(settings, run, limits)
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        results = [RuleResult(**row) for row in release.gate_results(connection, run.run_id)]
+        known = release.validity_results(connection, run.run_id)
+    figures = validity.validity_figures(known)
+    evaluations = evaluations_of(settings, run, limits)
+    return Judged(tuple(evaluations), tuple(figures), tuple(results))
+
+
+def unknown_items(limits: Thresholds, bank: Iterable[ItemRow]) -> tuple[str, ...]:
+    """A sentence if limits are set for items that the bank does not have: a slip, most likely."""
+    known = {name for row in bank for name in (row.item_id, f"{row.item_id}/{row.trait}")}
+    unknown = sorted(set(limits.items) - known)
+    if not unknown:
+        return ()
+    return (
+        f"the limits file names {', '.join(unknown[:5])}"
+        f"{' and others' if len(unknown) > 5 else ''}, which no item of the bank is called: what "
+        "it says of them holds for nothing",
+    )
+
+
+def _changes(before: str | None, now: Thresholds) -> tuple[ThresholdChange, ...]:
+    return changes(thresholds_from_json(before), now) if before else ()

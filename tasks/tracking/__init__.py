@@ -1,0 +1,63 @@
+"""Everything MLflow: the registry of adapters, and the runs that reviewers open.
+
+Metric steps are the administration date as yyyymmdd, so a backfill draws in its right place.
+Only item ids, counts and figures are logged: never a response's text, never a student.
+
+    store      where MLflow is, and what is said when it cannot be reached
+    runs       parents and their children
+    registry   adapters: versions, champions, challengers
+    fetching   adapters' files
+"""
+
+from tasks.tracking.fetching import fetch_adapter, fetch_adapters, sound_adapters
+from tasks.tracking.registry import (
+    CHALLENGER,
+    CHAMPION,
+    NewAdapter,
+    RegisteredAdapter,
+    Registry,
+    list_adapters,
+    read_registry,
+    register_adapter,
+    registered_name,
+    set_alias,
+    tag_adapter,
+)
+from tasks.tracking.runs import (
+    Child,
+    DataInput,
+    Series,
+    amend_run,
+    failing_with,
+    log_children,
+    log_run,
+    start_run,
+)
+from tasks.tracking.store import Tracking, TrackingError
+
+__all__ = [
+    "CHALLENGER",
+    "CHAMPION",
+    "Child",
+    "DataInput",
+    "NewAdapter",
+    "RegisteredAdapter",
+    "Registry",
+    "Series",
+    "Tracking",
+    "TrackingError",
+    "amend_run",
+    "failing_with",
+    "fetch_adapter",
+    "fetch_adapters",
+    "list_adapters",
+    "log_children",
+    "log_run",
+    "read_registry",
+    "register_adapter",
+    "registered_name",
+    "set_alias",
+    "sound_adapters",
+    "start_run",
+    "tag_adapter",
+]

@@ -1,0 +1,89 @@
+"""Where MLflow keeps its runs, and what is said when it cannot be reached."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+# Tells the UI to show metrics and models first, not language-model traces.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+PAGE = 1000
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+class TrackingError(RuntimeError):
+    """MLflow's store or server cannot be used."""
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where MLflow keeps its runs; plain data, so that tasks and processes can be given it.
+
+    Attributes:
+        uri: of the tracking store, and of the registry beside it.
+        home: the workspace; artifacts of a SQLite store lie in its ``mlartifacts``.
+        programme: first word of all experiments, and of all models' names.
+    """
+
+    uri: str
+    home: Path
+    programme: str
+
+    def client(self) -> MlflowClient:
+        """A client of the tracking store and of the registry beside it."""
+        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+
+    def experiment_id(self, client: MlflowClient, subject: str) -> str:
+        """The experiment ``<programme> <subject>``, made on first use."""
+        name = f"{self.programme} {subject}"
+        experiment = client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        local = self.uri.startswith("sqlite:")
+        location = (self.home / "mlartifacts").as_uri() if local else None
+        try:
+            return str(
+                client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
+            )
+        except MlflowException:  # another process made it first
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+            return str(experiment.experiment_id)
+
+
+def told(
+    function: Callable[Concatenate[Tracking, Given], Result],
+) -> Callable[Concatenate[Tracking, Given], Result]:
+    """Turn the many errors of an unreachable or broken store into one that says what to do."""
+
+    @wraps(function)
+    def telling(tracking: Tracking, /, *args: Given.args, **kwargs: Given.kwargs) -> Result:
+        try:
+            return function(tracking, *args, **kwargs)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            raise TrackingError(
+                f"MLflow at {tracking.uri} cannot be used ({type(error).__name__}): see that its "
+                "server runs, or unset MLFLOW_TRACKING_URI to use the workspace's own store"
+            ) from error
+
+    return telling
+
+
+def pages(search: Any) -> list[Any]:
+    """Everything that one of the client's searches finds, page by page."""
+    found: list[Any] = []
+    token: str | None = None
+    while True:
+        page = search(max_results=PAGE, page_token=token)
+        found.extend(page)
+        token = page.token
+        if not token:
+            return found

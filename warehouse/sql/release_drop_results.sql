@@ -1,0 +1,2 @@
+-- A run is judged anew.
+DELETE FROM gate_results WHERE run_id = $run_id
