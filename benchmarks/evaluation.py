@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -232,6 +232,8 @@ def _round(
     results, judge_s = timed(lambda: rules.judge(evaluations, thresholds))
     with db.connect(warehouse, read_only=True) as connection:
         run = reports.run(connection, run_id)
+    # A run of its own for every round: a second log of one would first take the other away.
+    run = replace(run, run_id=f"{run_id}-{time.monotonic_ns()}")
     report = RunReport(run=run, evaluations=tuple(evaluations), rules=tuple(results))
     html, report_s = timed(lambda: write_report(folder / "report.html", report))
     _, log_s = timed(

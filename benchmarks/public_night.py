@@ -9,6 +9,7 @@ import json
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -16,12 +17,15 @@ from typing import Any
 
 from benchmarks.public_data import read_items, write_bank, write_export
 from flows.settings import load_settings, prepare_libraries
+from tasks.reporting import RunReport
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 HOME = ROOT / "build" / "public_night"
 REPORT = ROOT / "docs" / "public_night.md"
 NIGHT = date(2013, 6, 14)  # the day of the SemEval-2013 workshop
+
+Figures = dict[str, float | str]
 
 
 def main() -> int:
@@ -39,7 +43,7 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def run(home: Path) -> dict[str, float]:
+def run(home: Path) -> Figures:
     """Ingest, train, drop the night's export into the inbox, score; returns the figures."""
     from flows.ingest import ingest
     from flows.nightly import nightly
@@ -75,7 +79,8 @@ def run(home: Path) -> dict[str, float]:
         "rejected": run.rejected,
         "duplicate": run.duplicate,
         "reconciled": run.reconciled,
-        "status_done": night.status == "done",
+        "decision": night.status,
+        **rules(night.report),
         "adapters_loaded": run.adapters_loaded,
         "adapters_used": used[0],
         "night_s": night_s,
@@ -84,7 +89,25 @@ def run(home: Path) -> dict[str, float]:
     }
 
 
-def failures(figures: dict[str, float]) -> list[str]:
+def rules(report: RunReport) -> dict[str, int]:
+    """Outcomes of the rules, and items that some rule has judged."""
+    outcomes = Counter(result.status for result in report.rules)
+    judged = {
+        (result.item_id, result.trait)
+        for result in report.rules
+        if result.item_id and result.status != "INSUFFICIENT_N"
+    }
+    return {
+        "items_in_the_rules": len({r.item_id for r in report.rules if r.item_id}),
+        "items_with_enough_to_judge": len(judged),
+        "rules_passed": outcomes["PASS"],
+        "rules_flagged": outcomes["FLAG"],
+        "rules_failed": outcomes["FAIL"],
+        "too_few_responses": outcomes["INSUFFICIENT_N"],
+    }
+
+
+def failures(figures: Figures) -> list[str]:
     """What is not as it must be."""
     wanted = {
         "one adapter per item": figures["adapters_trained"] == figures["items"],
@@ -93,12 +116,15 @@ def failures(figures: dict[str, float]) -> list[str]:
         == figures["items"],
         "every unseen answer scored": figures["scored"] == figures["unseen_answers"],
         "the counts reconcile": bool(figures["reconciled"]),
-        "the run is done, not held": bool(figures["status_done"]),
+        "every item has an outcome for its rules": figures["items_in_the_rules"]
+        == figures["items"],
+        "held if a rule failed, released if none did": figures["decision"]
+        == ("held" if figures["rules_failed"] else "released"),
     }
     return [sentence for sentence, holds in wanted.items() if not holds]
 
 
-def page(figures: dict[str, float], problems: list[str]) -> str:
+def page(figures: Figures, problems: list[str]) -> str:
     """The figures as a page."""
     lines = [
         "# A night over 204 public items",
@@ -115,7 +141,9 @@ def page(figures: dict[str, float], problems: list[str]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _shown(value: float) -> str:
+def _shown(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
     return json.dumps(value if isinstance(value, bool | int) else round(value, 1))
 
 

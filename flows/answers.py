@@ -24,7 +24,7 @@ def answer(options: argparse.Namespace, data: object, shown: object) -> int:
         json.dump(_plain(data), sys.stdout, indent=2, allow_nan=False)
         sys.stdout.write("\n")
     else:
-        console.print(shown)
+        console.print(shown, soft_wrap=isinstance(shown, str))  # a path is one line, however long
     return DONE
 
 

@@ -1,6 +1,8 @@
 """The ``gradeline`` command line: what there is to say, and nothing that takes time to load."""
 
 import argparse
+import atexit
+import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -22,6 +24,16 @@ def main(arguments: list[str] | None = None) -> int:
     from flows import commands
 
     return commands.run(options)
+
+
+def entry() -> NoReturn:
+    """Run the command line as a program.
+
+    When all is done and Python clears up, libraries complain on the error stream about their own
+    objects. Handlers run in reverse order: this one last, after everything that is worth reading.
+    """
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno()))
+    sys.exit(main())
 
 
 class Parser(argparse.ArgumentParser):

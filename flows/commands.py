@@ -271,12 +271,13 @@ def _demo(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _scored(settings: Settings, options: argparse.Namespace, result: Any) -> int:
+    from tasks.run_tables import item_rows
     from tasks.summary import summary_table
 
     run_ = result.report.run
     answer(
         options,
-        {"run": run_, "items": result.report.evaluations, "report": result.html},
+        {"run": run_, "items": item_rows(result.report), "report": result.html},
         summary_table(result.report),
     )
     if not options.json:
@@ -297,7 +298,8 @@ def _where(settings: Settings, html: Path) -> str:
 def _mlflow(settings: Settings) -> str:
     store = settings.tracking_uri
     if store.startswith("sqlite:"):
-        return f"mlflow ui --backend-store-uri {store} --port 5000   then http://127.0.0.1:5000"
+        ui = f"mlflow ui --backend-store-uri {store} --port 5000"
+        return f"{ui}\n           then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
     return store
 
 

@@ -1,4 +1,4 @@
-"""Agreement of the scores people see now with the human scores known now."""
+"""Agreement of the latest scores, released or not, with the human scores known now."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -19,7 +19,9 @@ def evaluate(
     administration_date: date | None = None,
     home: Path | None = None,
 ) -> RunResult:
-    """Evaluate the current scores against all human scores; responses trained on are left out.
+    """Evaluate the latest scores against all human scores; responses trained on are left out.
+
+    The scores of a held run are among them: the question is how the machine does, whoever sees it.
 
     Args:
         seasons: only these; all where not given.

@@ -50,11 +50,12 @@ def judge(settings: Settings, run: Run, thresholds: Thresholds) -> Judged:
     with db.connect(settings.warehouse, read_only=True) as connection:
         tonight = history.samples_of_run(connection, run.run_id)
         before = history.samples_before(connection, run.run_id)
+        accepted = release.accepted(connection, run.run_id, rules.DRIFT_RULES)
         known = release.validity_results(connection, run.run_id)
     figures = validity.validity_figures(known)
     results = (
-        *rules.judge(evaluations, thresholds),
-        *drift.judge_drift(tonight, before, thresholds),
+        *rules.judge(_to_date(settings, run, evaluations, thresholds), thresholds),
+        *drift.judge_drift(tonight, drift.since_accepted(before, accepted), thresholds),
         *rules.judge_validity(figures, thresholds),
         *(gate.judge_run(run, thresholds) if run.kind in DECIDED else ()),
     )
@@ -72,6 +73,27 @@ def evaluations_of(settings: Settings, run: Run, thresholds: Thresholds) -> list
         small_cell=thresholds.small_cell,
         enough_rated=thresholds.enough_rated,
     )
+
+
+def _to_date(
+    settings: Settings, run: Run, evaluations: Sequence[ItemEvaluation], thresholds: Thresholds
+) -> list[ItemEvaluation]:
+    """What agreement is judged on: all that the run's adapters have scored and people have rated.
+
+    One night brings an item few ratings, and none may be judged on its own.
+    """
+    if run.kind not in DECIDED:
+        return list(evaluations)
+    known = evaluate_scores(
+        settings.warehouse,
+        None,
+        adapters_of=run.run_id,
+        small_cell=thresholds.small_cell,
+        enough_rated=thresholds.enough_rated,
+    )
+    names = {(item.item_id, item.trait) for item in known}
+    only_coded = (item for item in evaluations if (item.item_id, item.trait) not in names)
+    return [*known, *only_coded]
 
 
 def _record(

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.ingest import files_of, ingest_options, refusal_reasons
+from flows.ingest import ingest_options, refusal_reasons
 from flows.scoring import RunResult, score_and_report, tracking_of
 from flows.settings import load_settings
 from tasks.planning import Selection
 from tasks.tracking import CHAMPION, list_adapters
 from tasks.workspace import clear_inbox, inbox_exports, ingest_exports, locked, recorded_run
+from warehouse import db, reports, runs, scores
 
 
 @flow(name="nightly")
@@ -38,12 +39,31 @@ def nightly(
         champions = list_adapters(tracking_of(settings), CHAMPION)
         exports = inbox_exports(settings.inbox)
         report = ingest_exports(settings.warehouse, settings.responses, exports, run_id, options)
+        refused = _keep_refusals(settings.warehouse, run_id, refusal_reasons(report))
         clear_inbox(settings.inbox, exports, report)
         return score_and_report(
             settings,
             run_id,
             champions,
             Selection(validity=True),
-            files=files_of(report),
-            reasons=refusal_reasons(report),
+            files=_files(settings.warehouse, run_id, len(refused), report.unchanged),
+            reasons=refused,
         )
+
+
+def _keep_refusals(warehouse: Path, run_id: str, refused: list[str]) -> list[str]:
+    """Keep which files were refused before they leave the inbox, where nobody finds them again.
+
+    Returns:
+        All that this run has refused, also before it was killed and taken up again.
+    """
+    with db.connect(warehouse) as connection:
+        before = reports.run(connection, run_id).held_reasons
+        reasons = [*before, *(reason for reason in refused if reason not in before)]
+        runs.hold(connection, run_id, reasons)
+    return reasons
+
+
+def _files(warehouse: Path, run_id: str, refused: int, unchanged: int) -> scores.Files:
+    with db.connect(warehouse, read_only=True) as connection:
+        return scores.Files(scores.files_ingested(connection, run_id), refused, unchanged)

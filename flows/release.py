@@ -58,4 +58,8 @@ def _tell_mlflow(settings: Settings, report: RunReport, html: Path) -> None:
     try:
         run_log.log_decision(tracking_of(settings), report.run.mlflow_run_id, report, html)
     except TrackingError as error:
-        logger.warning("the decision is recorded, but MLflow does not show it: %s", error)
+        logger.warning(
+            "the decision is recorded, but MLflow does not show it, so decide the same once more "
+            "when it can be reached: %s",
+            error,
+        )

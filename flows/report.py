@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+import duckdb
 from prefect import flow
 
 from flows.gate import DECIDED, Judged, evaluations_of, judge
@@ -21,6 +22,7 @@ from tasks.thresholds import (
 from tasks.trend import trend_points
 from tasks.workspace import locked
 from warehouse import db, items, provenance, release, reports, trends
+from warehouse.breakdown import breakdown
 from warehouse.items import ItemRow
 from warehouse.reports import Run
 
@@ -57,8 +59,7 @@ def run_report(settings: Settings, run_id: str, judged: Judged | None = None) ->
     """
     with db.connect(settings.warehouse, read_only=True) as connection:
         run = reports.run(connection, run_id)
-        content = provenance.thresholds(connection, run_id)
-    limits = thresholds_from_json(content) if content else read_thresholds(settings.thresholds)
+        limits = limits_of(settings, connection, run_id)
     if judged is None:
         judged = _found_again(settings, run, limits)
     with db.connect(settings.warehouse, read_only=True) as connection:
@@ -78,10 +79,23 @@ def run_report(settings: Settings, run_id: str, judged: Judged | None = None) ->
             threshold_changes=_changes(before, limits),
             trend=trend_points(trends.administrations(connection, until=run_id)),
             validity=judged.validity,
+            breakdown=breakdown(
+                connection,
+                run_id,
+                current=run.kind not in DECIDED,
+                seasons=run.parameters.get("seasons"),
+                items=run.parameters.get("items"),
+            ),
             warnings=strange,
             small_cell=limits.small_cell,
             enough_rated=limits.enough_rated,
         )
+
+
+def limits_of(settings: Settings, connection: duckdb.DuckDBPyConnection, run_id: str) -> Thresholds:
+    """The limits that a run was judged by; those in force now where it was not."""
+    content = provenance.thresholds(connection, run_id)
+    return thresholds_from_json(content) if content else read_thresholds(settings.thresholds)
 
 
 def _found_again(settings: Settings, run: Run, limits: Thresholds) -> Judged:
@@ -109,4 +123,5 @@ def unknown_items(limits: Thresholds, bank: Iterable[ItemRow]) -> tuple[str, ...
 
 
 def _changes(before: str | None, now: Thresholds) -> tuple[ThresholdChange, ...]:
-    return changes(thresholds_from_json(before), now) if before else ()
+    """What differs from the limits of the run before; from the defaults, where there is none."""
+    return changes(thresholds_from_json(before) if before else read_thresholds(None), now)

@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 
 from flows.gate import DECIDED, judge_run
-from flows.report import run_report, write_report
+from flows.report import limits_of, run_report, write_report
 from flows.settings import Settings
 from models.backbone import resolve_backbone
 from models.devices import device_named
@@ -27,11 +27,12 @@ from tasks.tracking import (
     fetch_adapters,
     list_adapters,
 )
-from warehouse import db, provenance, runs
+from warehouse import db, provenance, reports, runs
 from warehouse.scores import Files
 from warehouse.training import known_adapters
 
 NO_FILES = Files()
+NOT_LOGGED = "not logged to MLflow: run `gradeline evaluate` again when it can be reached"
 
 logger = logging.getLogger(__name__)
 
@@ -116,12 +117,16 @@ def score_and_report(
 def tell(settings: Settings, run_id: str, load_ms: Mapping[str, float] | None = None) -> RunResult:
     """Judge a run, decide what becomes of its scores, write its report and log it to MLflow.
 
+    A run that has been judged before is told as it was decided then: what came in since, such as
+    other limits or human scores, changes no decision behind people's backs.
+
     Args:
         settings: the settings.
         run_id: the run; its scores are committed.
         load_ms: milliseconds it took to apply each adapter, by "<item_id> <trait>".
     """
-    report = run_report(settings, run_id, judge_run(settings, run_id))
+    judged = None if _is_judged(settings, run_id) else judge_run(settings, run_id)
+    report = run_report(settings, run_id, judged)
     looks = report.run.kind not in DECIDED
     by_day = evaluate_by_day(
         settings.warehouse,
@@ -136,11 +141,16 @@ def tell(settings: Settings, run_id: str, load_ms: Mapping[str, float] | None = 
     except TrackingError as error:
         logger.warning("the scores are committed, but not logged: %s", error)
         with db.connect(settings.warehouse) as connection:
-            runs.note(connection, run_id, "not logged to MLflow yet: the next run tries again")
+            runs.note(connection, run_id, NOT_LOGGED if looks else runs.NOT_LOGGED_YET)
     else:
         with db.connect(settings.warehouse) as connection:
             runs.set_mlflow_run(connection, run_id, mlflow_run_id)
     return RunResult(report, html)
+
+
+def _is_judged(settings: Settings, run_id: str) -> bool:
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        return reports.run(connection, run_id).thresholds_sha256 is not None
 
 
 def _log(
@@ -154,6 +164,7 @@ def _log(
     scope = report.run.run_id if report.run.kind in DECIDED else None
     with db.connect(settings.warehouse, read_only=True) as connection:
         data_sha256 = provenance.data_sha256(connection, scope)
+        limits = limits_of(settings, connection, report.run.run_id)
     return run_log.log_scoring_run(
         tracking,
         report,
@@ -161,17 +172,25 @@ def _log(
         load_ms,
         html,
         adapters=list_adapters(tracking),
-        thresholds=read_thresholds(settings.thresholds),
+        thresholds=limits,
         data_sha256=data_sha256,
     )
 
 
 def _catch_up(settings: Settings) -> None:
-    """Report and log the runs that were killed, or could not reach MLflow, after their commit."""
+    """Report and log the runs that were killed, or could not reach MLflow, after their commit.
+
+    One that cannot be told, whatever the reason, keeps nobody from scoring tonight.
+    """
     with db.connect(settings.warehouse) as connection:
         untold = runs.untold(connection)
     for run_id in untold:
-        tell(settings, run_id)
+        try:
+            told = tell(settings, run_id)
+        except Exception as error:  # only its kind is told: a library's words may quote a response
+            logger.error("%s still cannot be told (%s)", run_id, type(error).__name__)
+        else:
+            logger.warning("%s had not been told to its end: it is %s", run_id, told.status)
 
 
 def _score(settings: Settings, plan: Plan, precision: Precision) -> list[ShardResult]:

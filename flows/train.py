@@ -235,7 +235,7 @@ def _register(
 
 def _verdict(trained: TrainedItem) -> tuple[Verdict, str]:
     if trained.comparison is None:
-        return "promote", "the item had no champion"
+        return promotion.of_first(trained.figures["qwk"].value, len(trained.validation_ids))
     return trained.comparison.verdict, trained.comparison.reason
 
 

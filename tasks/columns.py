@@ -32,6 +32,8 @@ SYNONYMS: dict[str, frozenset[str]] = {
     }.items()
 }
 SUBGROUP = "subgroup "  # before an attribute, where it stands beside canonical names
+# Of these every student has one of their own; as a subgroup's levels they would be shown.
+PRIVATE = ("response_id", "student_id", "text")
 HOW_TO_MAP = (
     "Say which column is which in a mapping file and give it with --mapping: "
     "`columns: {response_id: <header>, item_id: <header>, text: <header>}`"
@@ -110,6 +112,7 @@ def map_columns(header: Sequence[str], mapping: MappingFile | None) -> ColumnMap
         _find_named(found, names, canonical, column, source, needed=layout is None)
     if layout is None:
         _find_synonyms(found, names, skip=given)
+    _check_subgroups(found, names)
     _check_required(found, names, given)
     return _column_map(found, names, given)
 
@@ -153,6 +156,19 @@ def _find_synonyms(found: _Found, names: list[str], skip: MappingFile) -> None:
             found.positions[canonical] = places[0]
             exact = normalise(names[places[0]]) == canonical
             found.found_by[canonical] = "its name" if exact else "a synonym"
+
+
+def _check_subgroups(found: _Found, names: list[str]) -> None:
+    """A subgroup is no column that tells one student from another."""
+    for subgroup, at in found.positions.items():
+        if not subgroup.startswith(SUBGROUP):
+            continue
+        for private in PRIVATE:
+            if at == found.positions.get(private) or normalise(names[at]) in SYNONYMS[private]:
+                found.add_problem(
+                    f"the mapping file's {subgroup} is the column {names[at]!r}, which is read as "
+                    f"{private}: name one that puts students into groups"
+                )
 
 
 def _check_required(found: _Found, names: list[str], given: MappingFile) -> None:

@@ -124,6 +124,25 @@ _TONIGHT = slice(0, 1)
 _TOO_FEW: Status = "INSUFFICIENT_N"
 
 
+def since_accepted(
+    history: Sequence[ItemSample], accepted: Mapping[tuple[str, str], str]
+) -> list[ItemSample]:
+    """Earlier administrations without those before a change that a person has accepted.
+
+    Args:
+        history: as for ``judge_drift``.
+        accepted: per item and trait the run whose drift alarm a person overruled: what it brought
+            is the new normal, and the item's baseline begins with it.
+    """
+    kept: list[ItemSample] = []
+    for sample in history:
+        if accepted.get((sample.item_id, sample.trait)) == sample.run_id:
+            key = (sample.item_id, sample.trait)
+            kept = [one for one in kept if (one.item_id, one.trait) != key]
+        kept.append(sample)
+    return kept
+
+
 def judge_drift(
     tonight: Sequence[ItemSample], history: Sequence[ItemSample], thresholds: Thresholds
 ) -> list[RuleResult]:
@@ -383,7 +402,9 @@ def _result(question: _Question, found: Sequence[_Change], drift: Drift) -> Rule
 
 
 def _status(question: _Question, change: _Change, drift: Drift) -> Status:
-    """Beyond the limit, and by chance in fewer nights than alpha: FAIL."""
+    """Beyond the limit, and by chance in fewer nights than alpha: FAIL; FLAG if not defined."""
+    if math.isnan(change.value):
+        return "FLAG"
     p, hard = change.p * question.tests, question.limit.hard
     if hard is not None and RULES[question.rule].is_beyond(change.value, hard) and p < drift.alpha:
         return "FAIL"

@@ -87,6 +87,7 @@ def evaluate_scores(
     *,
     seasons: Sequence[str] | None = None,
     items: Sequence[str] | None = None,
+    adapters_of: str | None = None,
     samples: int = SAMPLES,
     seed: int = 0,
     small_cell: int = SMALL_CELL,
@@ -99,6 +100,8 @@ def evaluate_scores(
         run_id: look at what this run scored; None looks at the current score of everything.
         seasons: only these seasons; None is all.
         items: only these item ids; None is all.
+        adapters_of: of the current scores of everything, only those by the adapters that this
+            run used: all that is known of them so far.
         samples: bootstrap resamples behind each interval; a student's responses are drawn
             together.
         seed: of the bootstrap; the same seed gives the same intervals.
@@ -109,7 +112,9 @@ def evaluate_scores(
         One evaluation for each item and trait that has scored or coded responses, by their ids.
     """
     with db.connect(warehouse, read_only=True) as connection:
-        found = rated_scores(connection, run_id, seasons=seasons, items=items)
+        found = rated_scores(
+            connection, run_id, seasons=seasons, items=items, adapters_of=adapters_of
+        )
         draws, least = _Draws(samples, seed), _Least(small_cell, enough_rated)
         return [_evaluate(scale, rows, draws, least) for scale, rows in found]
 

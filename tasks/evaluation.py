@@ -271,6 +271,8 @@ class ValidityFigure:
         exact_before: the same share in the night before; NaN where that did not score all of them.
         n_changed: responses whose reported score is not that of the night before.
         same_adapter: whether the adapter is that of the night before.
+        loss: how much lower the share is than the night before, on the responses that both nights
+            scored; none in the first night.
     """
 
     item_id: str
@@ -281,6 +283,7 @@ class ValidityFigure:
     exact_before: float
     n_changed: int
     same_adapter: bool
+    loss: Figure = NOT_KNOWN
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,7 @@ def ingest_export(
     """
     before = _stamp(export)
     export_sha256 = sha256_of(export)
-    with db.connect(warehouse) as connection:
-        known = responses.is_ingested(connection, export_sha256)
-    if known:
+    if _is_known(warehouse, export_sha256, options):
         return _counts(export, export_sha256, "unchanged", RowCounts())
     with _staging_folder(warehouse.parent, export_sha256) as folder:
         staged = _stage(export, export_sha256, run_id, folder, options, advance)
@@ -218,6 +216,14 @@ def open_for_reading(export: Path, mapping: MappingFile | None, max_characters: 
 def line_limit(max_characters: int) -> int:
     """How long a row may be: room for a text far over its limit, so it is refused as just that."""
     return 4 * max_characters + 100_000
+
+
+def _is_known(warehouse: Path, export_sha256: str, options: IngestOptions) -> bool:
+    with db.connect(warehouse) as connection:
+        try:
+            return responses.is_ingested(connection, export_sha256, validity=options.validity)
+        except UnusableExportError as error:
+            raise ExportRefusedError(str(error)) from error
 
 
 def _stage(

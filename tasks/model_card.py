@@ -92,10 +92,10 @@ def _scores(training: Training, scoring: "Scoring") -> Iterator[str]:
         "probability that a person would give that score."
     )
     how = (
-        "the trimmed raw score, brought to the mean and spread of the human scores of its training "
-        "responses and rounded"
+        "the raw score, brought to the mean and spread of the human scores of its training "
+        "responses, trimmed to the scale and rounded"
         if training.reported == "scaled"
-        else "the trimmed raw score, rounded"
+        else "the raw score, trimmed to the scale and rounded"
     )
     cuts = ", ".join(map(str, training.cut_scores))
     yield f"Reported: {how}." + (f" Cut scores: {cuts}." if cuts else "")

@@ -12,9 +12,10 @@ promote
 ask
     Better by more than chance, but on fewer responses, or more than MOST_CROSSING cross a cut
     score in one direction: as many students would pass, or fail, only because an adapter changed.
-    Or the champion cannot be used and there are too few responses to say how good the challenger
-    is. Or nobody knows what the champion was trained on, so that it may have seen the held-out
-    responses: a challenger that is ahead even so is promoted as above, any other is asked about.
+    Or the champion cannot be used, and there are too few responses to say how good the challenger
+    is, or ENOUGH_ROWS say that it does not agree with people at all. Or nobody knows what the
+    champion was trained on, so that it may have seen the held-out responses: a challenger that is
+    ahead even so is promoted as above, any other is asked about.
 keep
     All else: not better by more than chance, or too few responses to tell.
 
@@ -171,6 +172,19 @@ def unopposed(human: ArrayLike, challenger: ArrayLike, flaw: Flaw) -> Comparison
     return Comparison(truth.size, challenger_qwk=qwk, flaw=flaw)
 
 
+def of_first(qwk: float, n: int) -> tuple[Verdict, str]:
+    """What becomes of an item's first adapter: champion, unless it clearly scores nothing.
+
+    Args:
+        qwk: its quadratic weighted kappa with people on validation responses.
+        n: how many these are.
+    """
+    if n >= ENOUGH_ROWS and not qwk > 0:
+        figures = f"QWK {qwk:.3f} on {n} held-out responses"
+        return "ask", f"the item had no champion; this one does not agree with people: {figures}"
+    return "promote", "the item had no champion"
+
+
 def metrics(comparison: Comparison) -> dict[str, float]:
     """The figures, as the registry keeps them."""
     named = {
@@ -199,7 +213,11 @@ def _judged(found: Comparison) -> tuple[Verdict, str]:
         lost = f"the champion cannot be used ({flaw.reason})"
         if few:
             return "ask", f"{lost}, and {found.n} held-out responses say too little of another"
-        return "promote", f"{lost}; QWK {found.challenger_qwk:.3f} on {found.n} held-out responses"
+        figures = f"QWK {found.challenger_qwk:.3f} on {found.n} held-out responses"
+        # NaN, where it and people give everyone the same score, is no agreement, either.
+        if found.n >= ENOUGH_ROWS and not found.challenger_qwk > 0:
+            return "ask", f"{lost}, and the challenger does not agree with people: {figures}"
+        return "promote", f"{lost}; {figures}"
     doubt = "" if flaw is None else f", which the champion may have seen ({flaw.reason})"
     rows = f"{found.n} held-out responses{doubt}"
     unproven: Verdict = "keep" if flaw is None or found.changed == 0 else "ask"

@@ -32,6 +32,7 @@ NAMES: Mapping[str, RuleName] = {
     "disattenuated_r": RuleName("true r", "disattenuated correlation", AGREEMENT),
     "smd": RuleName("SMD", "standardized mean difference", AGREEMENT),
     "far_apart": RuleName("far apart", "share two points or more apart", AGREEMENT),
+    "one_score": RuleName("one score", "share of the commonest score", AGREEMENT),
     "dsm": RuleName("DSM", "difference of standardized means", GROUPED),
     "psi": RuleName("PSI", "population stability index", DRIFT),
     "score_point_shift": RuleName("point", "share of a score point, change", DRIFT),

@@ -1,5 +1,6 @@
 """The first thing a reader must know of a run: whether it is released, and whether all is well."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ class Verdict:
         tone: of the word.
         meaning: what it means for the scores.
         reasons: why, a sentence each.
-        overruled: what spoke against it, where a person released what the gate had held.
+        overruled: why the gate had held it, where a person has decided since.
         decided: who decided when, where somebody or the gate did.
     """
 
@@ -68,12 +69,12 @@ def verdict(run: Run, decisions: Sequence[ReleaseDecision], warnings: Sequence[s
     word, tone, meaning = STATUSES.get(status, (status, "look", ""))
     if status == "held" and run.kind not in SCORING:
         meaning = "Something needs a person."
-    # Reasons of the gate are sentences joined by semicolons, and are the run's message, too.
+    # Reasons of the gate are the run's message, too, with whatever else there is to say.
     spoken = _sentences(run.message)
     if last is None or last.decided_by == GATE:
         reasons, overruled = [*_sentences(last.reason if last else ""), *spoken], []
     else:
-        reasons, overruled = [last.reason], spoken
+        reasons, overruled = [last.reason], _held_since(decisions, spoken)
     return Verdict(
         word=word,
         tone=tone,
@@ -98,13 +99,23 @@ def checks(
     return [*found, *(_group(group, results) for group in GROUPS)]
 
 
+def _held_since(decisions: Sequence[ReleaseDecision], spoken: list[str]) -> list[str]:
+    """Why the gate held a run; runs from before there was one have it in their message."""
+    by_gate = [one for one in decisions if one.decided_by == GATE]
+    if not by_gate:
+        return spoken
+    return _sentences(by_gate[-1].reason) if by_gate[-1].decision == "held" else []
+
+
 def _signed(decision: ReleaseDecision) -> str:
     by = "the gate" if decision.decided_by == GATE else decision.decided_by
     return f"by {by}, {moment(decision.decided_at)} UTC"
 
 
 def _sentences(joined: str) -> list[str]:
-    return [sentence.strip() for sentence in joined.split("; ") if sentence.strip()]
+    """Reasons are joined by semicolons, what was noted later by bars."""
+    found = (sentence.strip() for sentence in re.split(r"; | \| ", joined))
+    return [sentence for sentence in found if sentence]
 
 
 def _counts(run: Run) -> Check:
@@ -142,10 +153,8 @@ def _limits(suspicious: int, changed: int) -> Check:
     if suspicious:
         return Check("Limits", "bad", f"{counted(suspicious, 'change')} may be a slip", "limits")
     if changed:
-        return Check(
-            "Limits", "look", f"{counted(changed, 'change')} since the run before", "limits"
-        )
-    return Check("Limits", "good", "as in the run before", "configuration")
+        return Check("Limits", "look", f"{counted(changed, 'setting')} changed", "limits")
+    return Check("Limits", "good", "none changed", "configuration")
 
 
 def _group(group: str, results: Sequence[RuleResult]) -> Check:

@@ -1,25 +1,27 @@
 """Standardized differences by item and subgroup as a heat map, small groups left out.
 
-The DSM of an attribute's levels, weighted by their responses, add up to nothing. A level left out
-for its size could therefore be worked out from the others: unless rounding hides it, the next
-larger one is left out with it.
+The DSM of an attribute's levels and of the responses without one, weighted by their numbers, add up
+to nothing. What is left out for its size could therefore be worked out from the others: unless
+rounding hides it, the next larger level is left out with it.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tasks.evaluation import FairnessFigure, Figure, ItemEvaluation
+from tasks.evaluation import FairnessFigure, Figure, ItemEvaluation, SubgroupFigure
 from tasks.report_items import ItemView
-from tasks.report_rules import starts
+from tasks.report_rules import by_item, starts
 from tasks.report_text import NOT_DEFINED, figure, interval
+from tasks.rules import RuleResult
 
 # Columns that fit beside an item's name on a page, and levels of one attribute that are shown.
 WIDEST, MOST_LEVELS = 14, 12
 # DSM are shown to two digits; a group's is given away where it is known to a quarter of a
 # standard deviation.
-HALF_DIGIT, TELLING = 0.005, 0.25
+DIGITS, HALF_DIGIT, TELLING = 2, 0.005, 0.25
+DSM, RATED = "dsm", "smd"  # a rule about groups, and one about all rated responses
 SMALLEST_LIMIT = 0.001
 ALL = "all responses"
 MACHINE, PEOPLE = "machine", "second rater"
@@ -101,18 +103,78 @@ def fairness_rows(views: Sequence[ItemView]) -> list[tuple[ItemView, FairnessFig
 
 
 def hidden_levels(item: ItemEvaluation) -> set[tuple[str, str]]:
-    """Attributes and levels that rest on few responses, or would tell of a level that does."""
-    hidden = set()
-    known = {entry.attribute: entry.n for entry in item.fairness}
-    for attribute in {group.attribute for group in item.subgroups}:
-        sizes = sorted((g.dsm.n, g.level) for g in item.subgroups if g.attribute == attribute)
-        everyone = max(known.get(attribute, 0), sum(n for n, _ in sizes))
-        together = everyone - sum(n for n, _ in sizes)
-        for n, level in sizes:
-            if n < item.small_cell or _tells(together, everyone, item.small_cell):
-                hidden.add((attribute, level))
-                together += n
-    return hidden
+    """Attributes and levels that rest on few responses, or would tell of others that do."""
+    return {
+        (attribute, level)
+        for attribute in {group.attribute for group in item.subgroups}
+        for level in _hidden(
+            [(g.dsm.n, g.level) for g in item.subgroups if g.attribute == attribute],
+            item.n_rated,
+            item.small_cell,
+        )
+    }
+
+
+def shown_groups(item: ItemEvaluation) -> list[SubgroupFigure]:
+    """Levels as a table may tell them: no hidden ones, and differences to two digits.
+
+    Means are NaN where those of few others could be had by subtraction.
+    """
+    hidden = hidden_levels(item)
+    shown = [group for group in item.subgroups if (group.attribute, group.level) not in hidden]
+    told = Counter[str]()
+    for group in shown:
+        told[group.attribute] += group.dsm.n
+    return [
+        _as_told(group, few_left=0 < item.n_rated - told[group.attribute] < item.small_cell)
+        for group in shown
+    ]
+
+
+def told_results(results: Sequence[RuleResult], small_cell: int) -> list[RuleResult]:
+    """What rules say, but for the values of groups that hide others; what failed is told.
+
+    Rules may be about more responses than the report's own figures, so sizes are the results'.
+    """
+    hidden = {
+        (*key, subject)
+        for key, of_item in by_item(results).items()
+        for subject in _hidden_subjects(of_item, small_cell)
+    }
+    return [
+        replace(result, value=math.nan, low=math.nan, high=math.nan)
+        if result.status not in ("FAIL", "FLAG")
+        and (result.item_id, result.trait, result.subject) in hidden
+        else result
+        for result in results
+    ]
+
+
+def _hidden_subjects(of_item: Sequence[RuleResult], small_cell: int) -> Iterator[str]:
+    rated = max((result.n for result in of_item if result.rule == RATED), default=0)
+    groups: dict[str, list[tuple[int, str]]] = {}
+    for result in of_item:
+        if result.rule == DSM and result.subject:
+            attribute = result.subject.split(": ")[0]
+            groups.setdefault(attribute, []).append((result.n, result.subject))
+    for sizes in groups.values():
+        yield from _hidden(sizes, rated, small_cell)
+
+
+def _hidden(sizes: Sequence[tuple[int, str]], everyone: int, small_cell: int) -> Iterator[str]:
+    """Of (responses, name), what may not be shown beside the rest."""
+    together = max(0, everyone - sum(n for n, _ in sizes))
+    for n, name in sorted(sizes):
+        if n < small_cell or _tells(together, everyone, small_cell):
+            yield name
+            together += n
+
+
+def _as_told(group: SubgroupFigure, *, few_left: bool) -> SubgroupFigure:
+    dsm = group.dsm
+    value, low, high = (round(number, DIGITS) for number in (dsm.value, dsm.low, dsm.high))
+    told = replace(group, dsm=Figure(value, low, high, dsm.n))
+    return replace(told, mean_human=math.nan, mean_machine=math.nan) if few_left else told
 
 
 def _tells(hidden: int, everyone: int, small_cell: int) -> bool:
@@ -174,7 +236,7 @@ def _row(view: ItemView, columns: Sequence[Column], smd_limit: float, dsm_limit:
             if (group.attribute, group.level) not in hidden
         },
     }
-    statuses = {r.subject: r.status for r in view.results if r.rule == "dsm"}
+    statuses = {r.subject: r.status for r in view.results if r.rule == DSM}
     cells = []
     judged = [0.0]
     for column in columns:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from tasks.evaluation import Figure
 
 NOT_DEFINED = "–"
+MOST_DIGITS = 8
 
 
 def figure(value: float | None, digits: int = 2) -> str:
@@ -34,16 +35,13 @@ def interval(found: Figure, digits: int = 2) -> str:
 def against(value: float, limit: float) -> str:
     """A value with as many digits as show the limit whole, and the value on its side of it.
 
-    0.9948 against a limit of 0.995 reads 0.9948, not 0.99; 0.70 stays 0.70.
+    0.9948 against a limit of 0.995 reads 0.9948, not 0.99; 0.70 stays 0.70; 0.00005 is not 0.0001.
     """
     if math.isnan(value) or math.isnan(limit):
         return figure(value)
-    for digits in (2, 3):
-        if round(limit, digits) == limit and (
-            value == limit or round(value, digits) != round(limit, digits)
-        ):
-            return figure(value, digits)
-    return figure(value, 4)
+    whole = next((d for d in range(2, MOST_DIGITS) if round(limit, d) == limit), MOST_DIGITS)
+    telling = (d for d in range(whole, MOST_DIGITS) if round(value, d) != round(limit, d))
+    return figure(value, next(telling, whole))
 
 
 def limit_text(limit: float) -> str:

@@ -34,9 +34,16 @@ from tasks.report_charts import (
 from tasks.report_items import BETWEEN_PEOPLE, ItemView, item_views
 from tasks.report_rules import DRIFT, findings, item_name, matrix, rule_named, usual_limit
 from tasks.report_status import ANCHORS, SCORING, checks, verdict
-from tasks.report_subgroups import MOST_LEVELS, fairness_rows, heat_maps, left_out
+from tasks.report_subgroups import (
+    MOST_LEVELS,
+    fairness_rows,
+    heat_maps,
+    left_out,
+    told_results,
+)
 from tasks.rules import RuleResult
 from tasks.thresholds import ThresholdChange
+from warehouse.breakdown import Breakdown
 from warehouse.parts import whole_file
 from warehouse.release import ReleaseDecision
 from warehouse.reports import RejectCount, Run
@@ -45,6 +52,7 @@ from warehouse.reports import RejectCount, Run
 OPEN_ITEMS = 40
 # So many pictures of single items are open at once; the rest is folded.
 OPEN_PICTURES = 12
+NOTHING_MORE = Breakdown()
 # Limits where no rule was judged.
 SMD_LIMIT, DSM_LIMIT = 0.15, 0.10
 
@@ -64,6 +72,7 @@ class RunReport:
         threshold_changes: limits that are not those of the run before.
         trend: the items' administrations up to this one.
         validity: responses of known scores, scored again.
+        breakdown: what stands behind its counts.
         small_cell: figures over fewer responses than this are not shown.
         enough_rated: items with fewer rated responses are not judged.
     """
@@ -78,6 +87,7 @@ class RunReport:
     threshold_changes: tuple[ThresholdChange, ...] = ()
     trend: tuple[TrendPoint, ...] = ()
     validity: tuple[ValidityFigure, ...] = ()
+    breakdown: Breakdown = NOTHING_MORE
     small_cell: int = SMALL_CELL
     enough_rated: int = ENOUGH_RATED
 
@@ -114,13 +124,16 @@ def _context(report: RunReport) -> dict[str, Any]:
         "decisions": report.decisions,
         "scoring": run.kind in SCORING,
         "outcomes": _outcomes(run),
-        "matrix": matrix(rules, report.small_cell),
+        "matrix": matrix(told_results(rules, report.small_cell), report.small_cell),
         "findings": findings(rules, report.small_cell),
         "anchors": {view.key: view.anchor for view in views},
         "group_anchors": ANCHORS,
         "views": views,
         "totals": _totals(report.evaluations),
         "rejects": report.rejects,
+        "exports": report.breakdown.exports,
+        "without_score": report.breakdown.without_score,
+        "far_apart": report.breakdown.far_apart,
         "validity": _validity(report.validity, report.small_cell),
         "settings": {**run.parameters, **report.settings},
         "small_cell": report.small_cell,
@@ -163,7 +176,7 @@ def _pictures(views: Sequence[ItemView], report: RunReport) -> dict[str, Any]:
     smd = usual_limit(report.rules, "smd", SMD_LIMIT)
     dsm = usual_limit(report.rules, "dsm", DSM_LIMIT)
     by_error = [view for view in views if shown_coverage(view.item)]
-    by_error.sort(key=lambda view: -view.figure("calibration_error").value)
+    by_error.sort(key=lambda view: -_or_zero(view.figure("calibration_error").value))
     trends = _trends(views, report)
     return {
         "cards": _split(views, [view for view in views if view.needs_eyes]),

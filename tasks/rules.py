@@ -6,7 +6,8 @@ A rule holds one figure of an item against a limit. What comes out is one of fou
 - FAIL: it is beyond the limit, and so is its whole 95% interval: the responses at hand cannot be
   explained by a figure within the limit.
 - FLAG: it is beyond, but its interval reaches back over the limit, or it is beyond a softer limit
-  only, or it is not defined although there are enough responses. A person should look.
+  only, or it is not defined although there are enough responses; or all of its interval is
+  beyond, but on fewer responses than a FAIL needs. A person should look.
 - INSUFFICIENT_N: too few responses to say anything.
 
 Drift is judged elsewhere (``tasks.drift``), by changes and their significance.
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # thresholds are checked against the rules, so they import th
 Status = Literal["PASS", "FLAG", "FAIL", "INSUFFICIENT_N"]
 
 _Z95 = 1.959963984540054  # half width of a 95% interval in standard errors
+# On fewer responses bootstrap intervals are too narrow to go by: a good item would be flagged in
+# one or two of a hundred nights.
+_FEWEST_FLAGGED = 30
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,11 @@ RULES: Mapping[str, Rule] = {
         "gross errors, which averages hide. A person should read each of them.",
         "at_most", 0, 1,
     ),
+    "one_score": Rule(
+        "Share of the scored responses that got the item's commonest score: near 1, the machine "
+        "gives everyone the same, whatever they wrote.",
+        "at_most", 0, 1,
+    ),
     "dsm": Rule(
         "How much milder (above 0) or stricter the machine is with this group than with all, "
         "compared with the first rater, in standard deviations.",
@@ -181,6 +190,19 @@ RULES: Mapping[str, Rule] = {
 }  # fmt: skip
 
 
+# Rules about tonight against earlier administrations, see ``tasks.drift``.
+DRIFT_RULES = (
+    "psi",
+    "score_point_shift",
+    "mean_shift",
+    "confidence_shift",
+    "length_shift",
+    "unknown_token_shift",
+    "language_shift",
+    "condition_shift",
+)
+
+
 def judge(evaluations: Iterable[ItemEvaluation], thresholds: "Thresholds") -> list[RuleResult]:
     """Hold agreement and fairness of every item against the limits.
 
@@ -198,7 +220,7 @@ def judge_validity(figures: Iterable[ValidityFigure], thresholds: "Thresholds") 
         for figure in figures
         for rule, found in (
             ("validity_exact", figure.exact),
-            ("validity_drop", _drop(figure)),
+            ("validity_drop", figure.loss),
         )
     ]
 
@@ -208,17 +230,16 @@ def judge_figure(
 ) -> RuleResult:
     """Hold one figure against the limit of a rule; see the module for what comes out.
 
-    A figure of fewer than ``small_cell`` responses is judged like any other, and not told.
+    A figure of fewer than ``small_cell`` responses is not told.
     """
     limit = thresholds.limit_of(rule, item_id, trait)
-    status = _status(RULES[rule], figure, limit)
     told = figure.n >= thresholds.small_cell or not item_id
     return RuleResult(
         item_id=item_id,
         trait=trait,
         rule=rule,
         subject=subject,
-        status=status,
+        status=_status(RULES[rule], figure, limit, told=told),
         value=figure.value if told else math.nan,
         low=figure.low if told else math.nan,
         high=figure.high if told else math.nan,
@@ -235,9 +256,12 @@ def limit_told(rule: Rule, value: float, limit: "Limit") -> float:
     return hard
 
 
-def _status(rule: Rule, figure: Figure, limit: "Limit") -> Status:
+def _status(rule: Rule, figure: Figure, limit: "Limit", *, told: bool) -> Status:
     if figure.n < limit.fewest:
-        return "INSUFFICIENT_N"
+        # A kappa of .1 on sixty responses is no chance result, though sixty do not hold a run.
+        enough = told and figure.n >= _FEWEST_FLAGGED
+        gross = enough and rule.is_wholly_beyond(figure.low, figure.high, limit.soft)
+        return "FLAG" if gross else "INSUFFICIENT_N"
     if math.isnan(figure.value):
         return "FLAG"
     if not rule.is_beyond(figure.value, limit.soft):
@@ -285,6 +309,12 @@ def _far_apart(item: ItemEvaluation) -> Figure:
     return share_figure(item.n_far_apart, item.n_rated)
 
 
+def _one_score(item: ItemEvaluation) -> Figure:
+    if not item.n_scored:
+        return NOT_KNOWN
+    return share_figure(round(max(item.machine_distribution) * item.n_scored), item.n_scored)
+
+
 _FIGURES: Mapping[str, Callable[[ItemEvaluation], Figure]] = {
     "qwk": _named("qwk"),
     "pearson_r": _named("pearson_r"),
@@ -293,6 +323,7 @@ _FIGURES: Mapping[str, Callable[[ItemEvaluation], Figure]] = {
     "disattenuated_r": _beyond_two_raters("disattenuated_r"),
     "smd": _named("smd"),
     "far_apart": _far_apart,
+    "one_score": _one_score,
 }
 
 
@@ -307,16 +338,3 @@ def share_figure(k: int, n: int) -> Figure:
     return Figure(
         share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)), n
     )
-
-
-def _drop(figure: ValidityFigure) -> Figure:
-    """Loss of exact agreement since the night before, on the same responses.
-
-    Only responses whose score changed can have gained or lost agreement, so their share less the
-    squared loss is the most that the variance of the paired differences can be.
-    """
-    loss = figure.exact_before - figure.exact.value
-    if figure.n == 0 or math.isnan(loss):
-        return NOT_KNOWN  # the first night
-    half = _Z95 * math.sqrt(max(0.0, figure.n_changed / figure.n - loss**2) / figure.n)
-    return Figure(loss, loss - half, loss + half, figure.n)

@@ -15,6 +15,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from models.postprocessing import TRIM
 from tasks import figures, tracking
 from tasks.evaluation import DayEvaluation, ItemEvaluation
 from tasks.markdown import escaped
@@ -22,8 +23,9 @@ from tasks.report_rules import DRIFT, by_item, findings, rule_named, urgency, us
 from tasks.report_status import verdict
 from tasks.reporting import RunReport
 from tasks.rules import RuleResult
+from tasks.run_files import REPORT, configuration_files, csv_files
 from tasks.run_metrics import item_metrics, metrics_by_day, run_metrics
-from tasks.run_tables import run_tables
+from tasks.run_tables import Table, as_columns, run_tables
 from tasks.summary import counts_sentences
 from tasks.thresholds import Thresholds
 from tasks.tracking import Child, DataInput, RegisteredAdapter, Tracking
@@ -32,8 +34,8 @@ from warehouse.release import GATE
 # Items with pictures of their own, the most urgent first.
 PICTURED_ITEMS = 40
 NOTED_FINDINGS = 10
+EXPERIMENT = "scoring"
 ITEM_PICTURE = "figures/item.png"
-LIMITS = "effective_thresholds.json"
 # Tables that a later judgement or decision changes.
 AMENDED = ("eval/decisions.json", "eval/rules.json", "eval/threshold_changes.json")
 # What an evaluation reads of every response, in the types of MLflow.
@@ -78,7 +80,10 @@ def log_scoring_run(
         MLflow's id of the parent run.
     """
     run = report.run
-    parent = tracking.start_run(where, "scoring", run.run_id, _tags(report, data_sha256))
+    if tracking.withdraw_run(where, EXPERIMENT, run.run_id):
+        logger.warning("MLflow had an earlier attempt to log %s: it is replaced", run.run_id)
+    parent = tracking.start_run(where, EXPERIMENT, run.run_id, _tags(report, data_sha256))
+    tables = {**run_tables(report), "run/adapters.json": _adapters(report, adapters)}
     with tracking.failing_with(where, parent):
         tracking.log_children(where, parent, _children(report, by_day, load_ms, adapters))
         tracking.log_run(
@@ -87,10 +92,13 @@ def log_scoring_run(
             metrics=run_metrics(report, load_ms),
             params={"run_id": run.run_id, **run.parameters, **report.settings},
             day=run.administration_date,
-            tables=run_tables(report),
+            tables=tables,
             figures=_pictures(report, report.enough_rated),
-            files=[html],
-            texts={LIMITS: thresholds.as_json()} if thresholds else {},
+            texts={
+                REPORT: html.read_text("utf-8"),
+                **configuration_files(report, thresholds),
+                **csv_files(tables),
+            },
             data=_data(report, data_sha256),
         )
     return parent
@@ -102,13 +110,14 @@ def log_decision(where: Tracking, mlflow_run_id: str, report: RunReport, html: P
 
     Its tags, description, report, rules and decisions change; its figures stay as they were.
     """
-    tables = run_tables(report)
+    found = run_tables(report)
+    tables = {path: found[path] for path in AMENDED if found[path]}
     there = tracking.amend_run(
         where,
         mlflow_run_id,
         tags=_decision_tags(report),
-        tables={path: tables[path] for path in AMENDED if tables[path]},
-        files=[html],
+        tables=tables,
+        texts={REPORT: html.read_text("utf-8"), **csv_files(tables)},
     )
     if not there:
         logger.warning("MLflow has no run %s any more: nothing is told there", mlflow_run_id)
@@ -129,14 +138,15 @@ def by_urgency(report: RunReport) -> list[ItemEvaluation]:
 def _tags(report: RunReport, data_sha256: str) -> dict[str, str]:
     run = report.run
     known = {
+        **_decision_tags(report),
         "run_kind": run.kind,
+        "season": ", ".join(report.breakdown.seasons),
         "administration_date": run.administration_date.isoformat(),
         "code_version": str(report.settings.get("gradeline", "")),
         "backbone_sha": str(report.settings.get("backbone_sha256", "")),
         "config_sha": run.thresholds_sha256 or str(report.settings.get("thresholds_sha256", "")),
         "data_sha": data_sha256,
         "prefect_flow_run_id": str(flow_run.get_id() or ""),
-        **_decision_tags(report),
     }
     return {name: value for name, value in known.items() if value}
 
@@ -199,6 +209,18 @@ def _children(
         )
 
 
+def _adapters(report: RunReport, adapters: Sequence[RegisteredAdapter]) -> Table:
+    """The registered adapters that gave these scores: which files, learned from what, and how."""
+    known = {(one.item_id, one.trait, one.version): one for one in adapters}
+    used = (
+        known.get((item.item_id, item.trait, version))
+        for item in report.evaluations
+        for version in item.adapter_versions
+    )
+    named = ("item_id", "trait", "version", "sha256", "training_data_sha256", "recipe_sha256")
+    return as_columns({name: getattr(one, name) for name in named} for one in used if one)
+
+
 def _child_tags(
     report: RunReport, item: ItemEvaluation, status: str, adapter: RegisteredAdapter | None
 ) -> dict[str, str]:
@@ -230,6 +252,7 @@ def _child_params(item: ItemEvaluation, adapter: RegisteredAdapter | None) -> di
         "reported": item.reported,
         "score_min": item.score_min,
         "score_max": item.score_max,
+        "trim": f"{item.score_min - TRIM:g} to {item.score_max + TRIM:g}",
         **made,
     }
 

@@ -13,6 +13,7 @@ from models.agreement import over_items
 from tasks.evaluation import DayEvaluation, Figure, ItemEvaluation, ValidityFigure
 from tasks.metric_names import slug, subgroup_metric
 from tasks.report_rules import DRIFT, rule_named
+from tasks.report_subgroups import shown_groups
 from tasks.reporting import RunReport
 from tasks.rules import RuleResult
 from tasks.tracking import Series
@@ -21,11 +22,11 @@ Metrics = dict[str, float | None]
 
 COUNTS = (
     "received", "accepted", "waiting", "scored", "reused", "coded", "routed", "failed", "rejected",
-    "duplicate", "rated",
+    "duplicate",
 )  # fmt: skip
 OF_ITEM = (
     "n_scored", "n_reused", "n_coded", "n_seen", "n_rated", "n_double", "n_truncated",
-    "near_boundary", "n_far_apart",
+    "near_boundary",
 )  # fmt: skip
 # Figures of the reported score carry its kind after the slash: a change of it starts a new line.
 ON_REPORTED = ("qwk", "kappa", "exact", "adjacent", "smd")
@@ -55,6 +56,7 @@ def run_metrics(report: RunReport, load_ms: Mapping[str, float]) -> Metrics:
     scorable = run.scored + run.failed
     return {
         **{f"n/{name}": getattr(run, name) for name in COUNTS},
+        "n/ratings_received": run.rated,  # n/rated of an item counts responses
         "n/items": len(report.evaluations),
         "n/adapters_loaded": run.adapters_loaded,
         "n/files_accepted": run.files_accepted,
@@ -81,6 +83,7 @@ def item_metrics(
     """What one item's child run says."""
     few = item.n_rated < item.small_cell
     found: Metrics = {f"n/{name.removeprefix('n_')}": getattr(item, name) for name in OF_ITEM}
+    found["n/far_apart"] = None if few else item.n_far_apart
     for name in (*ON_REPORTED, *OTHERS):
         metric = f"{name}/{item.reported}" if name in ON_REPORTED else OTHERS[name]
         found |= _figure(metric, item.figures[name], item.small_cell, name in WITH_INTERVAL)
@@ -90,6 +93,7 @@ def item_metrics(
         "confidence/mean": item.mean_confidence if item.n_scored >= item.small_cell else None,
         "mean_score/human": None if few else item.mean_human,
         "mean_score/machine": None if few else item.mean_machine,
+        "share/coded": item.n_coded / total if (total := item.n_scored + item.n_coded) else None,
         "latency_ms/p50": item.latency_ms_p50,
         "latency_ms/p95": item.latency_ms_p95,
         "responses_per_s": item.responses_per_s,
@@ -122,9 +126,8 @@ def _figure(name: str, figure: Figure, small_cell: int, with_interval: bool) -> 
 
 def _subgroups(item: ItemEvaluation) -> Metrics:
     found: Metrics = {}
-    for group in item.subgroups:
-        name = subgroup_metric("dsm", group.attribute, group.level)
-        found |= _figure(name, group.dsm, item.small_cell, False)
+    for group in shown_groups(item):
+        found[subgroup_metric("dsm", group.attribute, group.level)] = group.dsm.value
     for fair in item.fairness:
         if fair.n >= item.small_cell:
             attribute = slug(fair.attribute)
@@ -146,8 +149,12 @@ def _validity(found: ValidityFigure | None, small_cell: int) -> Metrics:
 
 
 def _over_items(items: Sequence[ItemEvaluation]) -> Metrics:
-    shown = [item for item in items if item.n_rated >= item.small_cell]
-    found: Metrics = {"n/items_rated": len(shown)}
+    """Of the items with enough responses to judge, as in the report."""
+    shown = [item for item in items if item.enough_rated]
+    found: Metrics = {
+        "n/items_rated": sum(item.n_rated >= item.small_cell for item in items),
+        "n/items_enough_rated": len(shown),
+    }
     for name in ("qwk", "exact", "smd"):
         values = [item.figures[name].value for item in shown]
         if name == "smd":

@@ -11,6 +11,10 @@ from tasks.evaluation import (
     ValidityFigure,
 )
 from tasks.metric_names import slug, subgroup_metric
+from tasks.report_charts import TREND_LONGEST, merged_bins
+from tasks.report_items import ItemView, item_views
+from tasks.report_rules import SEVERITY
+from tasks.report_subgroups import DIGITS, DSM, shown_groups, told_results
 from tasks.reporting import RunReport
 from tasks.rules import RuleResult
 
@@ -23,25 +27,26 @@ def run_tables(report: RunReport) -> dict[str, Table]:
     items, small_cell = report.evaluations, report.small_cell
     return {
         "eval/decisions.json": _decisions(report),
-        "eval/rules.json": rule_table(report.rules, small_cell),
+        "eval/rules.json": as_columns(
+            _rule(result, small_cell)
+            for result in sorted(told_results(report.rules, small_cell), key=_gravest_first)
+        ),
         "eval/threshold_changes.json": as_columns(map(asdict, report.threshold_changes)),
-        "eval/items.json": as_columns(map(_item, items)),
+        "eval/items.json": as_columns(item_rows(report)),
         "eval/figures.json": as_columns(row for item in items for row in _figures(item)),
         "eval/subgroups.json": as_columns(row for item in items for row in _subgroups(item)),
         "eval/fairness.json": as_columns(row for item in items for row in _fairness(item)),
         "eval/confusion.json": as_columns(row for item in items for row in _confusion(item)),
         "eval/calibration.json": as_columns(row for item in items for row in _calibration(item)),
         "eval/risk_coverage.json": as_columns(row for item in items for row in _coverage(item)),
-        "eval/trend.json": trend_table(report.trend, small_cell),
+        "eval/far_apart.json": as_columns(map(asdict, report.breakdown.far_apart)),
+        "eval/trend.json": trend_table(_latest(report.trend), small_cell),
         "eval/validity.json": as_columns(_validity(row, small_cell) for row in report.validity),
         "eval/metric_names.json": as_columns(_metric_names(items)),
+        "run/exports.json": as_columns(map(asdict, report.breakdown.exports)),
         "run/rejects.json": as_columns(map(asdict, report.rejects)),
+        "run/without_score.json": as_columns(map(asdict, report.breakdown.without_score)),
     }
-
-
-def rule_table(results: Iterable[RuleResult], small_cell: int) -> Table:
-    """Rule by rule and item by item: status, value with interval, limit, n."""
-    return as_columns(_rule(result, small_cell) for result in results)
 
 
 def trend_table(points: Iterable[TrendPoint], small_cell: int) -> Table:
@@ -53,6 +58,11 @@ def as_columns(rows: Iterable[Row]) -> Table:
     """Rows of equal keys as columns."""
     found = list(rows)
     return {name: [row[name] for row in found] for name in found[0]} if found else {}
+
+
+def item_rows(report: RunReport) -> list[Row]:
+    """Every item's headline figures; nothing that rests on fewer than small_cell responses."""
+    return [_item(view) for view in item_views(report.evaluations, report.rules)]
 
 
 def _key(item: ItemEvaluation) -> dict[str, Any]:
@@ -71,36 +81,48 @@ def _decisions(report: RunReport) -> Table:
     )
 
 
+def _gravest_first(result: RuleResult) -> int:
+    """MLflow shows a few rows at a time, and a few columns: what matters comes first in both."""
+    return -SEVERITY[result.status]
+
+
 def _rule(result: RuleResult, small_cell: int) -> Row:
-    row = asdict(result)
+    """Status, value with interval, limit, n."""
+    row = {"status": result.status, **asdict(result)}
+    found = ("value", "low", "high")
     if 0 < result.n < small_cell:
-        row |= dict.fromkeys(("value", "low", "high"))
+        return row | dict.fromkeys(found)
+    if result.rule == DSM:  # more digits would tell of the groups that are left out
+        return row | {name: round(row[name], DIGITS) for name in found}
     return row
 
 
-def _item(item: ItemEvaluation) -> Row:
+def _item(view: ItemView) -> Row:
     """One line of the table that most readers open: the headline figures."""
+    item = view.item
     few = item.n_rated < item.small_cell
     shown = ("exact", "adjacent", "kappa", "smd", "pearson_r", "rmse", "prmse", "calibration_error")
     return {
         **_key(item),
-        "adapter_version": item.adapter_version,
-        "reported": item.reported,
-        "n_scored": item.n_scored,
-        "n_reused": item.n_reused,
-        "n_coded": item.n_coded,
-        "n_seen": item.n_seen,
-        "n_rated": item.n_rated,
-        "n_double": item.n_double,
+        "status": view.worst,
         **_with_interval("qwk", item.qwk, item.small_cell),
-        **{name: _shown(item.figures[name], item.small_cell) for name in shown},
         "qwk_human_human": _shown(item.human_human["qwk"], item.small_cell),
         "degradation_qwk": _shown(item.figures["degradation_qwk"], item.small_cell),
+        "n_rated": item.n_rated,
+        **{name: _shown(item.figures[name], item.small_cell) for name in shown},
         "mean_human": None if few else item.mean_human,
         "mean_machine": None if few else item.mean_machine,
         "n_far_apart": None if few else item.n_far_apart,
+        "n_scored": item.n_scored,
+        "n_reused": item.n_reused,
+        "n_coded": item.n_coded,
+        "coded_share": _share(item.n_coded, item.n_scored + item.n_coded),
+        "n_seen": item.n_seen,
+        "n_double": item.n_double,
         "n_truncated": item.n_truncated,
         "near_boundary": item.near_boundary,
+        "adapter_version": item.adapter_version,
+        "reported": item.reported,
         "latency_ms_p50": item.latency_ms_p50,
         "latency_ms_p95": item.latency_ms_p95,
     }
@@ -118,17 +140,15 @@ def _figures(item: ItemEvaluation) -> Iterable[Row]:
 
 
 def _subgroups(item: ItemEvaluation) -> Iterable[Row]:
-    for group in item.subgroups:
-        few = group.dsm.n < item.small_cell
+    for group in shown_groups(item):
         yield {
             **_key(item),
             "attribute": group.attribute,
             "level": group.level,
-            # A small group's size could point at its members.
-            "n": None if few else group.dsm.n,
+            "n": group.dsm.n,
             **_with_interval("dsm", group.dsm, item.small_cell),
-            "mean_human": None if few else group.mean_human,
-            "mean_machine": None if few else group.mean_machine,
+            "mean_human": group.mean_human,
+            "mean_machine": group.mean_machine,
         }
 
 
@@ -147,15 +167,22 @@ def _confusion(item: ItemEvaluation) -> Iterable[Row]:
 
 
 def _calibration(item: ItemEvaluation) -> Iterable[Row]:
-    for found in item.calibration:
-        if found.n >= item.small_cell:
-            yield {**_key(item), **asdict(found)}
+    for found in merged_bins(item.calibration, item.small_cell):
+        yield {**_key(item), **asdict(found)}
 
 
 def _coverage(item: ItemEvaluation) -> Iterable[Row]:
     for found in item.coverage:
         if found.n >= item.small_cell:
             yield {**_key(item), **asdict(found)}
+
+
+def _latest(points: Iterable[TrendPoint]) -> list[TrendPoint]:
+    """As many administrations of each item as are drawn: all would grow with every night."""
+    of_item: dict[tuple[str, str], list[TrendPoint]] = {}
+    for point in points:
+        of_item.setdefault((point.item_id, point.trait), []).append(point)
+    return [point for found in of_item.values() for point in found[-TREND_LONGEST:]]
 
 
 def _trend(point: TrendPoint, small_cell: int) -> Row:
@@ -189,6 +216,10 @@ def _metric_names(items: Sequence[ItemEvaluation]) -> Iterable[Row]:
     for attribute in sorted(attributes):
         name = f"fairness/…__{slug(attribute)}"
         yield {"metric": name, "attribute": attribute, "level": ""}
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def _with_interval(name: str, figure: Figure, small_cell: int) -> dict[str, float | None]:

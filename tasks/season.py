@@ -16,10 +16,15 @@ from tasks.rules import RuleResult
 from tasks.run_tables import Table, as_columns, trend_table
 from tasks.trend import trend_points
 from warehouse import db, release, reports, trends
+from warehouse.breakdown import seasons_of
 from warehouse.release import ReleaseDecision
 from warehouse.reports import Run
+from warehouse.trends import Administration
 
 Key = tuple[str, str]
+
+# Rules whose values are told night by night.
+TOLD = ("qwk", "smd", "validity_exact")
 
 
 class UnknownSeasonError(LookupError):
@@ -34,11 +39,15 @@ class SeasonRun:
         run: as the warehouse has it.
         decisions: about it, oldest first; the last one counts.
         rules: what the rules said of it.
+        scored: responses of the season that it scored; the run's own counts are of all seasons.
+        alone: whether it scored no other season.
     """
 
     run: Run
     decisions: tuple[ReleaseDecision, ...]
     rules: tuple[RuleResult, ...]
+    scored: int
+    alone: bool
 
     @property
     def status(self) -> str:
@@ -74,13 +83,16 @@ def read_season(warehouse: Path, season: str) -> Season:
     """
     with db.connect(warehouse, read_only=True) as connection:
         found = trends.administrations(connection, seasons=[season])
+        scored = _scored(found)
         runs = [
             SeasonRun(
                 run=reports.run(connection, run_id),
                 decisions=tuple(release.decisions(connection, run_id)),
                 rules=tuple(RuleResult(**row) for row in release.gate_results(connection, run_id)),
+                scored=n,
+                alone=seasons_of(connection, run_id) == (season,),
             )
-            for run_id in sorted({point.run_id for point in found})
+            for run_id, n in scored.items()
         ]
     if not runs:
         raise UnknownSeasonError(
@@ -91,12 +103,25 @@ def read_season(warehouse: Path, season: str) -> Season:
     return Season(season, tuple(runs), trend_points(found))
 
 
+def _scored(found: Iterable[Administration]) -> dict[str, int]:
+    """Responses that each run scored; one with several traits counts once."""
+    of_item: dict[tuple[str, str], int] = defaultdict(int)
+    for one in found:
+        key = one.run_id, one.item_id
+        of_item[key] = max(of_item[key], one.n)
+    scored: dict[str, int] = defaultdict(int)
+    for (run_id, _), n in of_item.items():
+        scored[run_id] += n
+    return scored
+
+
 def season_sentences(season: Season) -> list[str]:
     """What a season was, for its page and for the terminal."""
     first = season.runs[0].run.administration_date
     statuses = Counter(one.status for one in season.runs)
-    scored = sum(one.run.scored for one in season.runs)
+    scored = sum(one.scored for one in season.runs)
     items = len({(point.item_id, point.trait) for point in season.trend})
+    mixed = sum(not one.alone for one in season.runs)
     decided = ", ".join(f"{n} {status}" for status, n in sorted(statuses.items()))
     by_hand = sum(
         bool(one.decisions) and one.decisions[-1].decided_by != release.GATE for one in season.runs
@@ -110,6 +135,14 @@ def season_sentences(season: Season) -> list[str]:
         f"{season.last_day}, {counted(scored, 'response')} scored, {counted(items, 'item')}.",
         f"{decided}; a person decided on {by_hand} of them.",
         f"Items with the most failed rules: {often}." if often else "No rule failed.",
+        *(
+            [
+                f"{mixed} of the runs scored other seasons, too: their rules and all counts but "
+                "the scored responses are of everything they scored."
+            ]
+            if mixed
+            else []
+        ),
     ]
 
 
@@ -146,7 +179,7 @@ def season_tables(season: Season, small_cell: int) -> dict[str, Table]:
             }
             for one in season.runs
             for result in one.rules
-            if result.rule in ("qwk", "smd") and result.n >= small_cell
+            if result.rule in TOLD and result.n >= small_cell
         ),
     }
 
@@ -157,8 +190,9 @@ def _figures(runs: Sequence[SeasonRun]) -> dict[str, float | None]:
     alarms = {(r.item_id, r.trait) for r in results if r.status == "FAIL" and is_drift(r)}
     qwk = over_items([r.value for r in last.rules if r.rule == "qwk" and not is_few(r)])
     smd = [abs(r.value) for r in last.rules if r.rule == "smd" and not is_few(r)]
+    known = [r.value for r in last.rules if r.rule == "validity_exact" and not is_few(r)]
     return {
-        "n/scored": sum(one.run.scored for one in runs),
+        "n/scored": sum(one.scored for one in runs),
         "n/coded": sum(one.run.coded for one in runs),
         "n/routed": sum(one.run.routed for one in runs),
         "n/failed": sum(one.run.failed for one in runs),
@@ -168,6 +202,7 @@ def _figures(runs: Sequence[SeasonRun]) -> dict[str, float | None]:
         "qwk/min_over_items": qwk.minimum,
         "qwk/fisher_mean_over_items": qwk.fisher_mean,
         "smd/largest_over_items": max(smd, default=None),
+        "validity/exact_min_over_items": min(known, default=None),
         "rules/fail": sum(result.status == "FAIL" for result in results),
         "rules/flag": sum(result.status == "FLAG" for result in results),
         "drift/alarms": len(alarms),
@@ -184,7 +219,7 @@ def season_totals(season: Season) -> dict[str, float | None]:
         "season/runs": len(season.runs),
         "season/released": statuses["released"],
         "season/held": statuses["held"],
-        "season/scored": sum(one.run.scored for one in season.runs),
+        "season/scored": sum(one.scored for one in season.runs),
         "season/items": len({(point.item_id, point.trait) for point in season.trend}),
     }
 
@@ -212,6 +247,7 @@ def _run_row(one: SeasonRun) -> dict[str, Any]:
         "status": one.status,
         "decided_by": last.decided_by if last else "",
         "reason": last.reason if last else run.message,
+        "scored_of_season": one.scored,
         **{name: getattr(run, name) for name in counts},
         "reconciled": run.reconciled,
         **{name.replace("/", "_"): figures_of[name] for name in shown},

@@ -13,6 +13,7 @@ from tasks import figures, tracking
 from tasks.markdown import escaped
 from tasks.report_rules import by_item, urgency, usual_limit, worst
 from tasks.season import (
+    TOLD,
     Key,
     Season,
     by_administration,
@@ -61,12 +62,12 @@ def log_season(where: Tracking, season: Season, thresholds: Thresholds) -> str:
 
 def _children(season: Season, small_cell: int) -> Iterator[Child]:
     """One item's series over the season, so that MLflow can chart items side by side."""
-    qwk: dict[Key, dict[date, float]] = defaultdict(dict)
+    told: dict[tuple[str, Key], dict[date, float]] = defaultdict(dict)
     for one in season.runs:
         for result in one.rules:
-            if result.rule == "qwk" and not is_few(result) and result.n >= small_cell:
-                of_item = qwk[result.item_id, result.trait]
-                of_item[one.run.administration_date] = result.value
+            if result.rule in TOLD and not is_few(result) and result.n >= small_cell:
+                series_of = told[result.rule, (result.item_id, result.trait)]
+                series_of[one.run.administration_date] = result.value
     for key, points in of_items(season.trend).items():
         series: dict[date, dict[str, float | None]] = {}
         for point in points:
@@ -78,8 +79,8 @@ def _children(season: Season, small_cell: int) -> Iterator[Child]:
                     "share/highest_point": point.shares[-1],
                     "share/coded": point.coded_share,
                     "confidence/mean": point.confidence,
-                    "qwk": qwk[key].get(point.day),
                 }
+            found |= {rule: told[rule, key].get(point.day) for rule in TOLD}
             series[point.day] = found
         tags = {"item_id": key[0], "trait": key[1], "season": season.name}
         yield Child(name=" ".join(key), tags=tags, metrics=series)
@@ -98,6 +99,12 @@ def _pictures(season: Season, small_cell: int) -> Iterator[tuple[str, Figure]]:
     agreement = line("qwk/mean_over_items", "qwk/min_over_items")
     for name, axis, lines, drawn_limit in (
         ("agreement", "QWK, mean and least over items", agreement, limit),
+        (
+            "validity",
+            "exact agreement, least over items",
+            line("validity/exact_min_over_items"),
+            None,
+        ),
         ("rules", "results", line("rules/fail", "rules/flag", "drift/alarms"), None),
         ("counts", "responses", line("n/scored", "n/coded", "n/routed", "n/failed"), None),
         ("memory", "MB", line("mem_mb/peak_rss"), None),

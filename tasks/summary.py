@@ -73,18 +73,24 @@ def median_qwk(evaluations: Sequence[ItemEvaluation]) -> float:
 
 
 def _head(report: RunReport) -> list[Text]:
-    """The decision and why, then the failed and flagged rules."""
+    """The decision and why, the failed rules by name, and how many are flagged."""
     found = verdict(report.run, report.decisions, report.warnings)
     style = "bold red" if found.tone == "bad" else "bold"
     lines = [Text(f"{report.run.run_id}: {found.word.lower()} {found.decided}".rstrip(), style)]
     lines += [Text(f"  {reason}") for reason in found.reasons]
-    failed = findings(report.rules, report.small_cell)
+    told = findings(report.rules, report.small_cell)
+    failed = [one for one in told if one.status == "FAIL"]
+    flagged = [one for one in told if one.status == "FLAG"]
     lines += [
-        Text(f"  {one.status} {one.name}: {one.rule} {one.value}, limit {one.limit}, n {one.n:,}")
+        Text(f"  FAIL {one.name}: {one.rule} {one.value}, limit {one.limit}, n {one.n:,}")
         for one in failed[:NAMED_FINDINGS]
     ]
     if len(failed) > NAMED_FINDINGS:
         lines.append(Text(f"  … and {len(failed) - NAMED_FINDINGS:,} more in the report"))
+    if flagged:
+        items = counted(len({one.key for one in flagged}), "item")
+        rules = counted(len(flagged), "rule")
+        lines.append(Text(f"  {rules} flagged, of {items}: the report names them"))
     return lines
 
 

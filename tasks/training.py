@@ -45,6 +45,7 @@ from models.training import (
 from tasks.evaluation import Figure
 from tasks.progress import progress
 from tasks.promotion import Comparison, Flaw, compare, unopposed
+from tasks.telling import told
 
 SEED = 20
 ON_REPORTED: dict[str, Statistic] = {
@@ -190,8 +191,7 @@ def train_item(job: TrainingJob) -> TrainedItem | UntrainedItem:
     except TooFewResponsesError as error:
         return UntrainedItem(job.item_id, job.trait, str(error), failed=False)
     except (AdapterError, ValueError, RuntimeError, MemoryError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        return UntrainedItem(job.item_id, job.trait, reason, failed=True)
+        return UntrainedItem(job.item_id, job.trait, told(error), failed=True)
 
 
 def keep_adapter(trained: TrainedItem, adapters: Path) -> Path:

@@ -10,10 +10,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from models.agreement import (
+    Floats,
+    Statistic,
     bootstrap,
     exact_agreement,
     percentile_interval,
     quadratic_weighted_kappa,
+    sample_values,
 )
 from tasks.evaluation import Figure, ValidityFigure
 from warehouse.validity import ValidityScores
@@ -27,26 +30,29 @@ def validity_figures(found: Iterable[ValidityScores]) -> list[ValidityFigure]:
 
 
 def _figure(scores: ValidityScores) -> ValidityFigure:
-    statistics = {"exact": exact_agreement, "qwk": quadratic_weighted_kappa}
-    formulas = {
-        name: statistic.resampled(scores.known, scores.score)
-        for name, statistic in statistics.items()
+    again = ~np.isnan(scores.before)
+    known_again = np.where(again, scores.known, np.nan)
+    pairs: dict[str, tuple[Statistic, Floats, Floats]] = {
+        "exact": (exact_agreement, scores.known, scores.score),
+        "qwk": (quadratic_weighted_kappa, scores.known, scores.score),
+        "now": (exact_agreement, known_again, scores.score),
+        "before": (exact_agreement, known_again, scores.before),
     }
-    n = len(scores.known)
+    formulas = {
+        name: statistic.resampled(known, score) for name, (statistic, known, score) in pairs.items()
+    }
+    n, n_again = len(scores.known), int(again.sum())
+    values = sample_values(formulas, n)
     drawn = bootstrap(formulas, n, seed=SEED, samples=SAMPLES)
-    exact, qwk = (
-        Figure(statistics[name](scores.known, scores.score), *percentile_interval(drawn[name]), n)
-        for name in statistics
-    )
-    earlier = ~np.isnan(scores.before)
-    same_ones = bool(earlier.all())  # else tonight's share and the night before's do not compare
+    loss = percentile_interval(drawn["before"] - drawn["now"])
     return ValidityFigure(
         item_id=scores.item_id,
         trait=scores.trait,
         n=n,
-        exact=exact,
-        qwk=qwk,
-        exact_before=exact_agreement(scores.known, scores.before) if same_ones else math.nan,
-        n_changed=int((scores.before[earlier] != scores.score[earlier]).sum()),
+        exact=Figure(values["exact"], *percentile_interval(drawn["exact"]), n),
+        qwk=Figure(values["qwk"], *percentile_interval(drawn["qwk"]), n),
+        exact_before=values["before"] if n_again == n else math.nan,
+        n_changed=int((scores.before[again] != scores.score[again]).sum()),
         same_adapter=scores.same_adapter,
+        loss=Figure(values["before"] - values["now"], *loss, n_again),
     )

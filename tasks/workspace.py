@@ -2,7 +2,6 @@
 
 import logging
 import os
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +9,15 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 from filelock import FileLock, Timeout
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.exports import ExportRefusedError, IngestCounts, IngestOptions, ingest_export
 from tasks.progress import progress
-from warehouse import db, runs, scores
+from tasks.telling import speaks_safely, told
+from warehouse import db, reports, runs, scores
 
 UNFINISHED_SUFFIXES = {".part", ".partial", ".tmp", ".crdownload", ".filepart"}
 logger = logging.getLogger(__name__)
@@ -108,28 +109,27 @@ def recorded_run(
         with db.connect(warehouse) as connection, db.transaction(connection):
             kind_of_error = type(error).__name__
             if runs.is_running(connection, run_id):
-                counts = scores.ingested(connection, run_id)
-                message = f"{kind_of_error}: no score was committed; what was ingested waits"
-                runs.finish_run(connection, run_id, "failed", counts, message=message)
+                _finish_failed(connection, run_id, kind_of_error)
             else:
                 runs.note(connection, run_id, f"{kind_of_error} after the scores were committed")
-        if _speaks_safely(error):
+        if speaks_safely(error):
             raise
-        raise RunFailedError(
-            f"{kind_of_error} at {_where(error)}; what it says is withheld, since errors of "
-            "libraries may quote a response"
-        ) from None
+        raise RunFailedError(told(error)) from None
 
 
-def _speaks_safely(error: Exception) -> bool:
-    ours = type(error).__module__.split(".")[0] in {"flows", "tasks", "models", "warehouse"}
-    return ours or isinstance(error, OSError)
-
-
-def _where(error: Exception) -> str:
-    """The innermost lines of code that an error passed through."""
-    frames = traceback.extract_tb(error.__traceback__)[-4:]
-    return ", ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in frames)
+def _finish_failed(connection: duckdb.DuckDBPyConnection, run_id: str, kind_of_error: str) -> None:
+    held = reports.run(connection, run_id).held_reasons
+    failure = f"{kind_of_error}: no score was committed; what was ingested waits"
+    runs.finish_run(
+        connection,
+        run_id,
+        "failed",
+        scores.ingested(connection, run_id),
+        files_accepted=scores.files_ingested(connection, run_id),
+        files_refused=len(held),
+        held_reasons=held,
+        message="; ".join([*held, failure]),
+    )
 
 
 def inbox_exports(inbox: Path) -> list[Export]:

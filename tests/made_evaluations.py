@@ -19,6 +19,7 @@ from tasks.evaluation import (
 )
 from tasks.reporting import RunReport
 from tasks.rules import RuleResult, Status
+from warehouse.breakdown import Breakdown, ExportFile, FarApart, WithoutScore
 from warehouse.release import ReleaseDecision
 from warehouse.reports import RejectCount, Run
 
@@ -190,6 +191,12 @@ RULES = (
     rule("plants", "score_point_shift", "FAIL", 0.117, 0.05, subject="0", n=1000),
     rule("", "scored_share", "PASS", 0.9992, 0.995, n=1241),
 )
+BREAKDOWN = Breakdown(
+    seasons=("2026-spring",),
+    exports=(ExportFile("a.csv", "ab" * 32, 1213, 1200, 8, 4, 1),),
+    without_score=(WithoutScore("lanterns", "overall", 4),),
+    far_apart=(FarApart("plants", "overall", "=R-0007"), FarApart("plants", "overall", "R-0031")),
+)
 REPORT = RunReport(
     run=RUN,
     evaluations=(item(), few(), item("seeds"), unrated()),
@@ -197,6 +204,7 @@ REPORT = RunReport(
     settings={"gradeline": "0.1.0", "backbone": "tiny", "backbone_sha256": "5f" * 32},
     rules=RULES,
     decisions=(decided("held", "gate", REASON),),
+    breakdown=BREAKDOWN,
     trend=(
         *trend("plants", {DAY - timedelta(days=n): 0.36 for n in range(5, 0, -1)}),
         *trend("plants", {DAY: 0.48}, held=(DAY,)),

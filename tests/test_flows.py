@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from flows.settings import load_settings
 from tasks import inference, item_bank
 from tasks.workspace import RunFailedError, WorkspaceBusyError, locked
-from warehouse import db, items, reports
+from warehouse import db, items, release, reports
 
 BANK = """
 items:
@@ -139,6 +139,18 @@ def outcome(home: Path) -> list[tuple[Any, ...]]:
         ).fetchall()
 
 
+class Killed(BaseException):
+    """As abrupt as a signal: no `except Exception` sees it."""
+
+
+def killed(*_: object, **__: object) -> None:
+    raise Killed
+
+
+def unreachable(*_: object, **__: object) -> None:
+    raise ConnectionError
+
+
 def test_a_night(home: Path) -> None:
     from flows.nightly import nightly
 
@@ -195,7 +207,7 @@ def test_mlflow_shows_the_run(home: Path) -> None:
     named = {"qwk/rounded", "exact/rounded", "smd/rounded", "latency_ms/p50", "load_ms"}
     assert named <= set(child.data.metrics)
     logged = {file.path for file in client.list_artifacts(parent_id)}
-    assert {"eval", "figures", f"{parent.info.run_name}.html"} <= logged
+    assert {"eval", "figures", "report.html"} <= logged
     drawn = {file.path for file in client.list_artifacts(parent_id, "figures")}
     assert {"figures/agreement_by_item", "figures/distributions"} <= drawn
     assert child.data.tags["adapter_sha256"]
@@ -209,12 +221,6 @@ def test_a_killed_night_ends_as_an_undisturbed_one(
     undisturbed = tmp_path / "undisturbed"
     shutil.copytree(home, undisturbed)
     expected = nightly(administration_date=NIGHT, home=undisturbed).report.run
-
-    class Killed(BaseException):
-        """As abrupt as a signal: no `except Exception` sees it."""
-
-    def killed(*_: object, **__: object) -> None:
-        raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(inference.commit_scores, "fn", killed)
@@ -335,6 +341,25 @@ def test_a_file_that_cannot_be_read_holds_the_night_and_stops_nothing(home: Path
     assert [path.name for path in (home / "inbox" / "refused").iterdir()] == ["broken.xlsx"]
 
 
+@pytest.mark.parametrize("taken_up", [True, False])
+def test_a_refused_file_is_told_of_though_the_night_was_killed(home: Path, taken_up: bool) -> None:
+    from flows import nightly as flow
+
+    (home / "inbox" / "2026-spring" / "broken.xlsx").write_bytes(b"PK\x03\x04 not a workbook")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(flow, "score_and_report", killed)
+        flow.nightly(administration_date=NIGHT, home=home)
+    first = last_night(home)
+    assert not list((home / "inbox" / "2026-spring").iterdir())
+    again = flow.nightly(administration_date=NIGHT if taken_up else None, home=home).report.run
+    told = run_of(home, first.run_id)
+    assert "broken.xlsx was refused" in told.message
+    assert told.status == ("held" if taken_up else "failed")
+    assert (again.run_id == first.run_id, again.scored) == (taken_up, 18)
+    if taken_up:
+        assert (told.files_accepted, told.files_refused, told.received) == (1, 1, 23)
+
+
 def test_one_flow_at_a_time(home: Path) -> None:
     from flows.nightly import nightly
 
@@ -347,9 +372,6 @@ def test_scores_stay_when_mlflow_fails_after_the_commit(
 ) -> None:
     from flows.nightly import nightly
     from tasks.tracking import runs
-
-    def unreachable(*_: object, **__: object) -> None:
-        raise ConnectionError
 
     monkeypatch.setattr(runs, "_metrics", unreachable)
     result = nightly(administration_date=NIGHT, home=home)
@@ -369,6 +391,8 @@ def test_a_night_that_fails_before_the_commit_says_so_and_loses_nothing(
 ) -> None:
     from flows.nightly import nightly
 
+    (home / "inbox" / "2026-spring" / "broken.xlsx").write_bytes(b"PK\x03\x04 not a workbook")
+
     def broken(*_: object, **__: object) -> None:
         raise ValueError(f"could not convert {MARK}")
 
@@ -380,6 +404,8 @@ def test_a_night_that_fails_before_the_commit_says_so_and_loses_nothing(
         run = reports.last_run(connection, "nightly")
     assert run is not None
     assert (run.status, run.received, run.scored) == ("failed", 23, 0)
+    assert (run.files_accepted, run.files_refused) == (1, 1)
+    assert "broken.xlsx was refused" in run.message
     assert MARK not in run.message
     mended = nightly(administration_date=NIGHT, home=home).report.run
     assert (mended.status, mended.waiting, mended.scored) == ("released", 21, 18)
@@ -551,6 +577,140 @@ def test_validity_responses_are_scored_every_night_and_never_reported(home: Path
     assert released(home) == 25
 
 
+def decisions_of(home: Path, run_id: str) -> list[tuple[str, str]]:
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        found = release.decisions(connection, run_id)
+    return [(one.decision, one.decided_by) for one in found]
+
+
+def run_of(home: Path, run_id: str) -> reports.Run:
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        return reports.run(connection, run_id)
+
+
+def last_night(home: Path) -> reports.Run:
+    with db.connect(home / "warehouse.duckdb", read_only=True) as connection:
+        found = reports.last_run(connection, "nightly")
+    assert found is not None
+    return found
+
+
+def logged_of(home: Path, run_id: str) -> list[Any]:
+    """What MLflow shows under a run's name."""
+    from flows.scoring import tracking_of
+
+    client = tracking_of(load_settings(home)).client()
+    experiment = client.get_experiment_by_name("gradeline scoring")
+    return list(
+        client.search_runs([experiment.experiment_id], f"tags.`mlflow.runName` = '{run_id}'")
+    )
+
+
+def of_many_students(prefix: str, first: int) -> list[dict[str, Any]]:
+    """So many that agreement has an interval: it is drawn by student."""
+    rows = rows_of("007", "overall", 0, prefix, 24, first=first)
+    return [{**row, "student_id": f"{prefix}{number}"} for number, row in enumerate(rows)]
+
+
+STRICT = "rules:\n  qwk: {at_least: 0.99, fewest: 10}\n"
+
+
+def test_a_run_told_late_keeps_the_decision_and_the_limits_of_its_night(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.nightly import nightly
+    from tasks.tracking import runs
+
+    inbox = home / "inbox" / "2026-spring"
+    write_export(inbox / "night.csv", of_many_students("n", 0))
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_metrics", unreachable)
+        first = nightly(administration_date=NIGHT, home=home).report.run
+        nightly(administration_date=NIGHT, home=home)  # tries again, and fails again
+    assert first.status == "released"
+    assert run_of(home, first.run_id).message.count("not logged to MLflow yet") == 1
+    (home / "thresholds.yaml").write_text(STRICT, "utf-8")
+    write_export(inbox / "more.csv", of_many_students("z", 70))
+    third = nightly(administration_date=NIGHT, home=home).report.run
+    assert third.status == "held"  # by tonight's limits
+    told = run_of(home, first.run_id)
+    assert (told.status, told.message, told.mlflow_run_id is None) == ("released", "", False)
+    assert decisions_of(home, first.run_id) == [("released", "gate")]
+    (logged,) = [run for run in logged_of(home, first.run_id) if run.info.status == "FINISHED"]
+    limits = hashlib.sha256(
+        (home_of(logged) / "effective_thresholds.json").read_bytes()
+    ).hexdigest()
+    assert limits == told.thresholds_sha256 == logged.data.tags["config_sha"]
+    assert third.thresholds_sha256 != limits
+
+
+def home_of(logged: Any) -> Path:
+    """The folder of an MLflow run's artifacts."""
+    return Path(logged.info.artifact_uri.removeprefix("file://"))
+
+
+@pytest.mark.parametrize("step", ["judge_run", "write_report", "_log"])
+def test_a_night_killed_after_its_commit_is_told_once_by_the_next(
+    home: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    from flows import scoring
+    from flows.nightly import nightly
+    from flows.release import decide
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(scoring, step, killed)
+        nightly(administration_date=NIGHT, home=home)
+    run = last_night(home)
+    assert run.mlflow_run_id is None
+    assert released(home) == (0 if step == "judge_run" else 25)
+    decide(run.run_id, "held", "A. Rater", "it was killed", home=home)
+    nightly(administration_date=NIGHT, home=home)
+    by_gate = [("released", "gate")] if step != "judge_run" else []
+    assert decisions_of(home, run.run_id) == [*by_gate, ("held", "A. Rater")]
+    assert (decision_of(home, run.run_id), released(home)) == ("held", 0)
+    (logged,) = logged_of(home, run.run_id)
+    assert logged.data.tags["release_status"] == "held"
+    assert logged.data.tags["operator"] == "A. Rater"
+    assert run_of(home, run.run_id).thresholds_sha256 is not None
+
+
+def test_a_run_that_cannot_be_told_keeps_nobody_from_scoring(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from flows import scoring
+    from flows.nightly import nightly
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError(f"cannot draw {MARK}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "write_report", broken)
+        with pytest.raises(RunFailedError):
+            nightly(administration_date=NIGHT, home=home)
+        first = last_night(home)
+        rows = rows_of("007", "overall", 0, "z", 12, first=70)
+        write_export(home / "inbox" / "2026-spring" / "more.csv", rows)
+        with pytest.raises(RunFailedError):
+            nightly(administration_date=NIGHT, home=home)
+    second = last_night(home)
+    assert (second.status, second.scored) == ("released", 12)
+    assert f"{first.run_id} still cannot be told (ValueError)" in caplog.text
+    assert MARK not in caplog.text
+    nightly(administration_date=NIGHT, home=home)
+    assert None not in {run_of(home, one.run_id).mlflow_run_id for one in (first, second)}
+
+
+def test_an_evaluation_that_mlflow_does_not_show_promises_no_other_try(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.evaluate import evaluate
+    from tasks.tracking import runs
+
+    monkeypatch.setattr(runs, "_metrics", unreachable)
+    run = evaluate(items=["007"], home=home).report.run
+    assert "run `gradeline evaluate` again" in run_of(home, run.run_id).message
+
+
 def test_a_season_is_summed_up(home: Path) -> None:
     from flows.nightly import nightly
     from flows.scoring import tracking_of
@@ -565,3 +725,20 @@ def test_a_season_is_summed_up(home: Path) -> None:
     assert run.data.metrics["season/runs"] == 1
     with pytest.raises(UnknownSeasonError, match="2026-sprin"):
         season("2026-sprin", home=home)
+
+
+def test_agreement_is_judged_on_all_that_the_champion_has_scored_so_far(home: Path) -> None:
+    from flows.nightly import nightly
+
+    def judged_on(result: Any) -> int:
+        (qwk,) = [
+            rule for rule in result.report.rules if (rule.item_id, rule.rule) == ("007", "qwk")
+        ]
+        return int(qwk.n)
+
+    assert judged_on(nightly(administration_date=NIGHT, home=home)) == 12
+    later = rows_of("007", "overall", 0, "m", 12, first=100)
+    write_export(home / "inbox" / "2026-spring" / "second.csv", later)
+    second = nightly(administration_date=NIGHT, home=home)
+    assert [(item.item_id, item.n_rated) for item in second.report.evaluations] == [("007", 12)]
+    assert judged_on(second) == 24

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import cli, commands
+from flows import answers, cli, commands
 from flows.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,6 +113,12 @@ def test_a_setting_that_is_none_is_an_error_in_a_sentence(
     monkeypatch.setenv("GRADELINE_WORKERS", "abc")
     assert gradeline(tmp_path, "status") == 1
     assert "workers" in capsys.readouterr().err
+
+
+def test_a_path_is_one_line_however_long(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/far" * 60
+    answers.answer(argparse.Namespace(json=False), {}, path)
+    assert capsys.readouterr().out == f"{path}\n"
 
 
 def test_demo_leaves_a_workspace_in_use_alone(

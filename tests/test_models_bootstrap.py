@@ -260,10 +260,25 @@ def test_a_figure_no_rater_has_taken_part_in_is_nan_and_not_an_error() -> None:
     assert all(map(math.isnan, sample_values(nothing, 0).values()))  # type: ignore[arg-type]
 
 
-def test_resamples_without_variance_are_left_out() -> None:
+def test_few_resamples_without_a_value_are_left_out_and_many_leave_no_interval() -> None:
+    values = [math.nan] * 2 + [3.0] * 98
+    assert percentile_interval(values) == (3, 3)
+    assert all(map(math.isnan, percentile_interval([math.nan, *values])))
+    assert percentile_interval([math.nan, *values], level=0.9) == (3, 3)
     # Half of the resamples of two responses hold one of them twice: kappa is not defined there.
-    assert bootstrap_interval([1, 2], [1, 2], quadratic_weighted_kappa, seed=0) == (1, 1)
-    assert percentile_interval([math.nan, 3.0, math.nan]) == (3, 3)
+    assert all(map(math.isnan, bootstrap_interval([1, 2], [1, 2], pearson_r, seed=0)))
+
+
+@pytest.mark.parametrize(("missed", "known"), [(1, False), (3, False), (8, True)])
+def test_a_kappa_that_rests_on_a_few_rare_scores_has_no_interval(missed: int, known: bool) -> None:
+    # The machine gives everyone 0, and so do people but for a few. Kappa is 0 in every resample
+    # that holds one of these: of one response that would say far too much.
+    human, machine = np.zeros(100), np.zeros(100)
+    human[:missed] = 1
+    found = bootstrap_interval(human, machine, quadratic_weighted_kappa, seed=0)
+    assert quadratic_weighted_kappa(human, machine) == 0
+    assert (found == (0, 0)) is known
+    assert known or all(map(math.isnan, found))
 
 
 def test_there_is_no_interval_for_one_response_or_one_student() -> None:

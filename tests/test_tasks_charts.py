@@ -22,7 +22,15 @@ from tasks.report_charts import (
     trend_chart,
 )
 from tasks.report_items import item_views
-from tasks.report_subgroups import MOST_LEVELS, heat_maps, hidden_levels, left_out
+from tasks.report_subgroups import (
+    MOST_LEVELS,
+    heat_maps,
+    hidden_levels,
+    left_out,
+    shown_groups,
+    told_results,
+)
+from tasks.rules import Status
 
 
 def with_qwk(item_id: str, value: float, n: int = 120) -> ItemEvaluation:
@@ -168,25 +176,62 @@ def test_score_points_go_from_dark_to_light() -> None:
     assert len(point_colours(1)) == 1
 
 
-def grouped(*sizes: int, known: int = 0) -> ItemEvaluation:
+def grouped(*sizes: int, rated: int = 0) -> ItemEvaluation:
+    """Schools of so many rated responses; what is rated beyond them is of none that is named."""
     groups = tuple(made.group("school", f"s{n}", 0.05, size) for n, size in enumerate(sizes))
-    fairness = (FairnessFigure("school", "s0", known or sum(sizes), *(0.0, 0.5) * 3),)
-    return made.item(subgroups=groups, fairness=fairness)
+    return made.item(subgroups=groups, fairness=(), n_rated=rated or sum(sizes))
 
 
 def test_a_small_group_takes_the_next_one_with_it_unless_rounding_hides_it() -> None:
     assert hidden_levels(grouped(60, 40)) == set()
     assert hidden_levels(grouped(60, 40, 9)) == {("school", "s1"), ("school", "s2")}
-    assert hidden_levels(grouped(60, 40, known=105)) == {("school", "s1")}
-    assert hidden_levels(grouped(60, 40, known=112)) == set()  # twelve others, together
+    assert hidden_levels(grouped(60, 40, rated=105)) == {("school", "s1")}
+    assert hidden_levels(grouped(60, 40, rated=112)) == set()  # twelve others, together
     assert hidden_levels(grouped(900, 700, 4)) == {("school", "s2")}
+
+
+def test_three_responses_without_a_school_are_not_told_by_the_others() -> None:
+    """Their DSM is what is missing to nothing, though they are of no level."""
+    fairness = (FairnessFigure("school", "s0", 100, *(0.0, 0.5) * 3),)
+    item = replace(grouped(60, 40, rated=103), fairness=fairness)
+    assert hidden_levels(item) == {("school", "s1")}
+
+
+def test_tables_tell_of_groups_what_a_page_tells() -> None:
+    def told(item: ItemEvaluation) -> list[tuple[str, float, bool]]:
+        exact = tuple(
+            replace(group, dsm=Figure(0.0512, -0.0488, 0.1512, group.dsm.n))
+            for group in item.subgroups
+        )
+        groups = shown_groups(replace(item, subgroups=exact))
+        return [(g.level, g.dsm.value, math.isnan(g.mean_human)) for g in groups]
+
+    assert told(grouped(60, 40)) == [("s0", 0.05, False), ("s1", 0.05, False)]
+    assert told(grouped(60, 40, 9)) == [("s0", 0.05, False)]  # 49 others, together
+    # Rounding hides the DSM of the four; the means of the others, beside that of all, would not.
+    assert told(grouped(900, 700, 4)) == [("s0", 0.05, True), ("s1", 0.05, True)]
+
+
+def test_the_rules_value_of_a_group_that_hides_another_is_told_only_if_it_needs_eyes() -> None:
+    def told(status: Status, rated: int) -> list[float]:
+        results = [
+            made.rule("plants", "smd", "PASS", 0.05, 0.15, n=rated),
+            made.rule("plants", "dsm", "PASS", 0.05, 0.1, subject="school: s0", n=60),
+            made.rule("plants", "dsm", status, 0.05, 0.1, subject="school: s1", n=40),
+        ]
+        return [result.value for result in told_results(results, 10)]
+
+    nan = pytest.approx(math.nan, nan_ok=True)
+    assert told("PASS", rated=109) == [0.05, 0.05, nan]  # a school of nine is left out
+    assert told("FLAG", rated=109) == [0.05, 0.05, 0.05]
+    assert told("PASS", rated=100) == [0.05, 0.05, 0.05]
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=8), st.integers(0, 30))
 def test_the_dsm_of_hidden_groups_cannot_be_told_from_the_others(
     sizes: list[int], unnamed: int
 ) -> None:
-    item = grouped(*sizes, known=sum(sizes) + unnamed)
+    item = grouped(*sizes, rated=sum(sizes) + unnamed)
     hidden = hidden_levels(item)
     left = [g.dsm.n for g in item.subgroups if (g.attribute, g.level) not in hidden]
     assert all(n >= item.small_cell for n in left)

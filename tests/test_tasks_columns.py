@@ -143,6 +143,18 @@ def test_mapping_file_with_subgroups() -> None:
     assert columns.ignored == ()
 
 
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [("student_id", {}), ("Essay", {}), ("Name", {"student_id": "Name"}), ("id", {})],
+)
+def test_a_subgroup_is_no_column_that_tells_students_apart(
+    header: str, columns: dict[str, str]
+) -> None:
+    names = [*dict.fromkeys(["id", "item", "answer", header])]
+    found = map_columns(names, MappingFile(columns=columns, subgroups={"L1": header}))
+    assert any("name one that puts students into groups" in problem for problem in found.problems)
+
+
 def test_an_absent_subgroup_column_is_answered_with_the_nearest() -> None:
     header = ["id", "item", "text", "Language"]
     columns = map_columns(header, MappingFile(subgroups={"L1": "language"}))

@@ -16,7 +16,7 @@ from scipy import stats
 
 from models.agreement import population_stability_index, two_proportion_z
 from tasks import drift
-from tasks.drift import judge_drift
+from tasks.drift import judge_drift, since_accepted
 from tasks.rules import RULES, RuleResult
 from tasks.thresholds import Thresholds, read_thresholds
 from warehouse.history import ItemSample
@@ -217,6 +217,13 @@ def test_what_was_not_measured_is_not_judged() -> None:
     assert found["mean_shift recent"].status == "PASS"
 
 
+def test_a_figure_that_is_no_number_is_flagged_and_does_not_pass() -> None:
+    tonight = sample([300, 300, 300], day=1, confidence_sum=math.nan)
+    found = judged(tonight, [sample([300, 300, 300])])
+    assert found["confidence_shift recent"].status == "FLAG"
+    assert found["mean_shift recent"].status == "PASS"
+
+
 def test_other_items_traits_and_scales_are_no_reference() -> None:
     others = [
         sample([300, 300, 300], item_id="B"),
@@ -379,3 +386,16 @@ def test_points_with_many_responses_have_the_usual_chi_square_test(
     if expected.min() >= 5:
         p = stats.chi2_contingency(table, correction=False).pvalue
         assert drift._chi_square_p(now, before, 1.0) == pytest.approx(p, rel=1e-8, abs=1e-300)
+
+
+def test_a_change_that_a_person_has_accepted_is_where_the_baseline_begins() -> None:
+    rng = np.random.default_rng(4)
+    before = [drawn(rng, "even", day, 400) for day in range(6)]
+    after = [drawn(rng, "even", day, 400, cohort=0.8) for day in range(6, 9)]
+    assert alarms(after[2], [*before, *after[:2]])
+    accepted = {("even", "overall"): after[0].run_id}
+    kept = since_accepted([*before, *after[:2]], accepted)
+    assert kept == after[:2]
+    assert not alarms(after[2], kept)
+    others = [replace(one, item_id="B") for one in before]
+    assert since_accepted([*others, *before], accepted) == [*others, *before]

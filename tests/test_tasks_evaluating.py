@@ -297,6 +297,20 @@ def test_the_current_scores_are_the_latest_of_all_runs(warehouse: Path) -> None:
     assert exact(only(evaluate_scores(warehouse, "night"), "plants")) == pytest.approx(3 / 5)
 
 
+def test_all_that_a_runs_adapters_have_scored_so_far(warehouse: Path) -> None:
+    with writing(warehouse) as ledger:
+        ledger.response("n", "plants")
+        ledger.human("n", "plants", 1)
+        ledger.score("n", "plants", 1.0, run_id="next")  # by the adapter of the night before
+        ledger.response("o", "maps")
+        ledger.score("o", "maps", 2.0, run_id="next", version=2)  # by another
+    plants = only(evaluate_scores(warehouse, None, adapters_of="next"), "plants")
+    assert (plants.n_scored, plants.n_rated) == (7, 6)
+    maps = only(evaluate_scores(warehouse, None, adapters_of="next"), "maps")
+    assert (maps.n_scored, maps.adapter_versions) == (1, (2,))
+    assert only(evaluate_scores(warehouse, "next"), "plants").n_rated == 1
+
+
 def test_seasons_and_items_narrow_the_view(warehouse: Path) -> None:
     with writing(warehouse) as ledger:
         ledger.response("old", "plants", season="2025-fall")

@@ -290,6 +290,17 @@ def test_an_ingest_that_is_killed_can_be_done_again(workspace: Workspace) -> Non
     assert workspace.leftovers() == []
 
 
+@pytest.mark.parametrize("validity", [True, False])
+def test_the_same_bytes_for_another_purpose_are_refused(
+    workspace: Workspace, validity: bool
+) -> None:
+    data, first = HEADER + "1,A,,2,x\n", replace(OPTIONS, validity=validity)
+    assert workspace.ingest(data, options=first).accepted == 1
+    assert workspace.ingest(data, options=first).status == "unchanged"
+    with pytest.raises(ExportRefusedError, match="were taken in before"):
+        workspace.ingest(data, options=replace(OPTIONS, validity=not validity))
+
+
 def test_a_mapping_file_with_a_column_per_trait(workspace: Workspace) -> None:
     with db.connect(workspace.warehouse) as connection:
         add_items(connection, [ItemRow("E", trait, 1, 6) for trait in ("ideas", "style")])

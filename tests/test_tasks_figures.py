@@ -134,9 +134,9 @@ def heat(pages: Iterator[Figure]) -> np.ndarray:
 def test_the_heat_map_has_smd_and_every_large_enough_level() -> None:
     two = (made.group("sex", "f", 0.2, 60), made.group("sex", "x", 0.9, 9))
     found = heat(figures.mean_difference_pages([made.item("a"), made.item("b", subgroups=two)]))
-    assert found.shape == (2, 4)  # SMD, first language, f, x
-    assert found[0] == pytest.approx([-0.042, np.nan, 0.2, np.nan], nan_ok=True)  # largest first
-    assert found[1] == pytest.approx([-0.042, 0.12, np.nan, np.nan], nan_ok=True)
+    assert found.shape == (2, 3)  # SMD, first language, f
+    assert found[0] == pytest.approx([-0.042, np.nan, 0.2], nan_ok=True)  # largest first
+    assert found[1] == pytest.approx([-0.042, 0.12, np.nan], nan_ok=True)
 
 
 def test_the_heat_map_of_unrated_items_is_no_page() -> None:
@@ -195,3 +195,19 @@ def test_long_names_keep_both_ends(name: str) -> None:
     shown = shortened(name)
     assert len(shown) <= LETTERS
     assert shown == name or (name.startswith(shown[:8]) and name.endswith(shown[-8:]))
+
+
+def test_calibration_of_few_responses_a_tenth_is_joined_and_not_called_too_small() -> None:
+    tenths = tuple(made.CalibrationBin(n / 10, (n + 1) / 10, 4, n / 10, 0.5) for n in range(10))
+    sparse = made.item(n_rated=40, calibration=tenths)
+    drawn = figures.item_figure(sparse).axes[2].lines[1].get_xydata()
+    assert len(drawn) == 3  # twelve, twelve, and sixteen responses
+    (page,) = figures.calibration_pages([sparse], {})
+    assert "fewer than 10" not in words(page)
+
+
+def test_the_heat_map_leaves_out_what_would_tell_of_a_small_group() -> None:
+    groups = tuple(made.group("school", name, 0.05, n) for name, n in (("a", 60), ("b", 51)))
+    (page,) = figures.mean_difference_pages([made.item(subgroups=groups)])  # 9 of 120 are left
+    assert "school: a" in words(page)
+    assert "school: b" not in words(page)

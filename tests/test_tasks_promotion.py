@@ -16,6 +16,7 @@ from tasks.promotion import (
     Flaw,
     compare,
     metrics,
+    of_first,
     tags,
     unopposed,
 )
@@ -115,6 +116,17 @@ def test_a_champion_that_cannot_be_used_gives_way():
     assert "its files are missing or damaged" in found.reason
 
 
+@pytest.mark.parametrize("other", [3 - people(40), np.ones(40, int)], ids=["opposite", "constant"])
+def test_unless_the_other_does_not_agree_with_people(other):
+    found = unopposed(people(40), other, LOST)
+    assert found.challenger_qwk <= 0
+    assert found.verdict == "ask"
+    assert "does not agree with people" in found.reason
+    nothing = unopposed(np.ones(40), np.ones(40, int), LOST)
+    assert math.isnan(nothing.challenger_qwk)
+    assert nothing.verdict == "ask"
+
+
 def test_unless_nobody_can_say_how_good_the_other_is():
     found = unopposed(people(4), people(4), LOST)
     assert found.verdict == "ask"
@@ -160,3 +172,11 @@ def test_only_figures_that_say_so_promote(n, low, crossing, flaw):
         assert flaw is LOST or (low > 0 and n >= ENOUGH_ROWS and crossing <= 0.05 * n)
     if found.verdict == "keep":
         assert flaw is None
+
+
+@pytest.mark.parametrize(
+    ("qwk", "n", "verdict"),
+    [(0.6, 40, "promote"), (0.0, 12, "promote"), (0.0, 40, "ask"), (float("nan"), 40, "ask")],
+)
+def test_a_first_adapter_that_clearly_scores_nothing_is_asked_about(qwk, n, verdict):
+    assert of_first(qwk, n)[0] == verdict

@@ -15,7 +15,16 @@ import pytest
 from report_example import example_report, example_trend, long_report
 
 from tasks.evaluation import Figure, ValidityFigure
-from tasks.report_text import against, counted, duration, figure, probability, share, times
+from tasks.report_text import (
+    against,
+    counted,
+    duration,
+    figure,
+    limit_text,
+    probability,
+    share,
+    times,
+)
 from tasks.reporting import RunReport, write_report
 from tasks.thresholds import changes, read_thresholds
 from warehouse.reports import RejectCount
@@ -100,16 +109,17 @@ def test_a_threshold_mistyped_by_a_factor_of_ten_stands_above_everything(tmp_pat
     assert "1 limit was changed so much that it may be a slip" in before
     assert "qwk , at least, all items: was 0.70, is 0.07 (10 times smaller)" in before
     assert "✕ Limits 1 change may be a slip" in found.text
-    assert "all items qwk at least 0.70 0.07 0.1 is this meant?" in section(found, "Changed limits")
+    questioned = "all items qwk at least 0.70 0.07 10 times smaller is this meant?"
+    assert questioned in section(found, "Changed limits")
 
 
 def test_a_considered_change_of_a_limit_is_told_without_alarm(tmp_path: Path) -> None:
     found = page(tmp_path, example_report(slip=False))
     assert "alarm" not in found.html.split("</style>")[1]
-    assert "! Limits 1 change since the run before" in found.text
-    assert "0417 smd at most 0.15 0.20 1.3" in section(found, "Changed limits")
+    assert "! Limits 1 setting changed" in found.text
+    assert "0417 smd at most 0.15 0.20 1.33 times larger" in section(found, "Changed limits")
     unchanged = page(tmp_path, replace(example_report(), threshold_changes=()))
-    assert "✓ Limits as in the run before" in unchanged.text
+    assert "✓ Limits none changed" in unchanged.text
     assert "Changed limits" not in unchanged.text
 
 
@@ -123,6 +133,23 @@ def test_a_person_who_overrules_the_gate_is_named_beside_its_reasons(tmp_path: P
     assert "The gate held it, since: SCI4-PUDDLE: score_point_shift" in top
     assert section(found, "Decisions").count("12 March 2026") == 2
     assert "gradeline hold nightly-20260312-020001-3f9c" in found.text
+
+
+def test_a_run_that_the_gate_released_is_not_said_to_have_been_held(tmp_path: Path) -> None:
+    """What was noted on the run later is no reason of the gate's."""
+    noted = replace(made.RUN, message="not logged to MLflow yet: the next run tries again")
+    gate, person = made.decided("released", "gate", ""), made.decided("held", "A. Rater", "memo 8")
+    text = page(tmp_path, RunReport(noted, (), decisions=(gate, person))).text
+    assert "Held by A. Rater" in text
+    assert "The gate held it" not in text
+
+
+def test_a_reason_is_told_once_though_the_run_has_more_to_say(tmp_path: Path) -> None:
+    noted = replace(made.RUN, message=f"{made.REASON} | not logged to MLflow yet")
+    report = RunReport(noted, (), decisions=(made.decided("held", "gate", made.REASON),))
+    text = page(tmp_path, report).text
+    assert text.count(made.REASON) == 1
+    assert "not logged to MLflow yet" in text
 
 
 @pytest.mark.parametrize(
@@ -184,7 +211,7 @@ def test_small_groups_are_nowhere_in_the_report(tmp_path: Path) -> None:
     point = replace(example_trend([nine], nights=1)[0], n=9, run_id="x")
     report = RunReport(
         run=made.RUN,
-        evaluations=(made.item(subgroups=groups), nine),
+        evaluations=(made.item(subgroups=groups, n_rated=110), nine),
         rules=(made.rule("nine", "qwk", "FLAG", 0.3456, 0.7, n=9),),
         validity=(ValidityFigure("nine", "overall", 9, known, known, 0.8888, 0, True),),
         trend=(point, replace(point, run_id="y")),
@@ -253,7 +280,8 @@ def test_differences_by_group_show_limits_and_what_is_unsure(example: Page) -> N
     groups = section(example, "Standardized differences, by group")
     assert "limit ±0.15. Groups: DSM" in groups
     assert "machine second rater English Spanish Vietnamese Arabic Somali" in groups
-    assert re.search(r'class="unsure b10" title="first language Somali: 1\.\d+', example.html)
+    assert re.search(r'class="\w+ b10" title="first language Somali: 1\.\d+', example.html)
+    assert re.search(r'class="unsure b8" title="first language Somali: 0\.15', example.html)
     assert "groups too small to judge" in example.text
     assert "first language English 391 0.004 (0.210)" in groups
 
@@ -289,6 +317,15 @@ def test_rejects_and_configuration_are_listed(tmp_path: Path) -> None:
     text = page(tmp_path, report).text
     assert "a.csv score off scale 3 b.csv duplicate 1 all files 4" in text
     assert "season 2026-spring thresholds 53aa MLflow run 3f0d" in text
+
+
+def test_files_and_items_without_a_score_are_named(tmp_path: Path) -> None:
+    found = page(tmp_path, made.REPORT)
+    assert "a.csv abababababab 1,213 1,200 8 4 1" in section(found, "Exports taken in")
+    assert "Without a score or a code when the run ended, by item: lanterns (4)." in found.text
+    assert "their ids, and those of nights before, are in MLflow, eval/far_apart.json" in found.text
+    assert "R-0007" not in found.html
+    assert "Exports taken in" not in page(tmp_path, example_report()).text
 
 
 def test_the_report_is_one_file_that_fetches_and_runs_nothing(
@@ -336,8 +373,10 @@ def test_five_hundred_items_stay_small_quick_and_folded(tmp_path: Path) -> None:
     assert time.perf_counter() - started < 30
     assert len(found.html) < 10_000_000
     rules = section(found, "Rules")
-    assert rules.index("question-001") < rules.index("more item with a failed or flagged rule")
-    assert "459 items without a failed or flagged rule" in rules
+    more = re.search(r"\d+ more items? with a failed or flagged rule", rules)
+    assert more
+    assert rules.index("question-001") < more.start()
+    assert re.search(r"\b4\d\d items without a failed or flagged rule", rules)
     assert found.html.count('class="card" id="item-') == 500
     opened = section(found, "Item by item").split("Pictures of the other 488 items")[0]
     assert opened.count("Confusion") == 12
@@ -358,7 +397,10 @@ def test_five_hundred_items_stay_small_quick_and_folded(tmp_path: Path) -> None:
         (against(0.9948, 0.995), "0.9948"),
         (against(0.6996, 0.7), "0.6996"),
         (against(0.64, 0.7), "0.64"),
+        (against(0.699997, 0.7), "0.699997"),
+        (against(0.7 + 1e-12, 0.7), "0.70"),
         (against(math.nan, 0.7), "–"),
+        (limit_text(0.00005), "0.00005"),
         (times(0.1), "10 times smaller"),
         (times(7.5), "7.5 times larger"),
         (times(-1), "of the other sign"),

@@ -119,17 +119,35 @@ def test_a_season_that_nobody_has_scored_is_an_error(warehouse: Path) -> None:
 def test_sentences_sum_it_up(season: Season) -> None:
     first, decided, failed = season_sentences(season)
     assert first == (
-        "Season 2026-spring: 3 runs from 2026-03-10 to 2026-03-12, 75 responses scored, 2 items."
+        "Season 2026-spring: 3 runs from 2026-03-10 to 2026-03-12, 70 responses scored, 2 items."
     )
     assert decided == "3 released; a person decided on 1 of them."
     assert failed == "Items with the most failed rules: plants (1)."
+
+
+def test_responses_of_another_season_are_not_counted_in_this_one(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    with db.connect(path) as connection:
+        scale = {"score_min": 0, "score_max": 2}
+        add_items(connection, [ItemRow(name, "overall", **scale) for name in ("plants", "maps")])
+        run_id = night(connection, 0)
+        connection.execute(
+            "UPDATE responses SET season = '2025-fall' WHERE response_id LIKE '%plants-1%'"
+        )
+    season = read_season(path, "2026-spring")
+    sentences = season_sentences(season)
+    assert "14 responses scored" in sentences[0]  # of maps 5, of plants 20 less 11
+    assert sentences[-1].startswith("1 of the runs scored other seasons, too")
+    assert season_tables(season, 10)["season/runs.json"]["scored_of_season"] == [14]
+    assert by_administration(season)[FIRST]["n/scored"] == 14
+    assert season.runs[0].run.run_id == run_id
 
 
 def test_agreement_is_over_items_with_enough_responses(season: Season) -> None:
     found = by_administration(season)
     last = found[FIRST + timedelta(days=2)]
     assert last["qwk/mean_over_items"] == pytest.approx(0.78)  # not the .1 of five responses
-    assert (last["n/scored"], last["rules/fail"], last["drift/alarms"]) == (25, 1, 1)
+    assert (last["n/scored"], last["rules/fail"], last["drift/alarms"]) == (20, 1, 1)
     assert found[FIRST]["drift/alarms"] == 0
 
 

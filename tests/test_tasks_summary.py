@@ -43,6 +43,8 @@ def test_the_decision_its_reasons_and_the_failed_rules_stand_above() -> None:
     assert shown.startswith("nightly-20260312-020001-3f9c: held by the gate")
     assert made.REASON in shown
     assert "FAIL plants: QWK" in shown
+    assert "1 rule flagged, of 1 item: the report names them" in shown
+    assert "FLAG" not in shown
     person = made.decided("released", "A. Rater", "seen by the panel")
     later = replace(made.REPORT, decisions=(*made.REPORT.decisions, person))
     assert ": released by A. Rater" in terminal(later)

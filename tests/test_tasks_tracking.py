@@ -110,6 +110,40 @@ def test_a_model_says_its_programme_and_one_without_ids_is_none_of_ours(shared: 
     assert list_adapters(where) == [found]
 
 
+def test_a_version_that_was_made_by_hand_stops_no_night(
+    shared: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = store(shared, "by-hand")
+    found = register(where, "007", "by-hand")
+    set_alias(where, found, CHAMPION)
+    name = registered_name("by-hand", "007", "overall")
+    where.client().create_model_version(name, source=(shared / "mine").as_uri())
+    assert list_adapters(where, CHAMPION) == [found]
+    assert "version 2" in caplog.text
+    assert "lacks the tags" in caplog.text
+
+
+def test_experiments_open_among_metrics_those_made_by_hand_too(shared: Path) -> None:
+    where, tag = store(shared, "kinds"), "mlflow.experimentKind"
+    client = where.client()
+    client.create_experiment("kinds scoring")
+    for subject in ("scoring", "training"):
+        start_run(where, subject, "run", {})
+        found = client.get_experiment_by_name(f"kinds {subject}")
+        assert found is not None
+        assert found.tags[tag] == "custom_model_development"
+
+
+def test_a_deleted_experiment_is_named_with_what_to_do(shared: Path) -> None:
+    where = store(shared, "deleted")
+    start_run(where, "scoring", "run", {})
+    experiment = where.client().get_experiment_by_name("deleted scoring")
+    assert experiment is not None
+    where.client().delete_experiment(experiment.experiment_id)
+    with pytest.raises(TrackingError, match=r"'deleted scoring' has been deleted .*restore"):
+        start_run(where, "scoring", "run", {})
+
+
 def test_one_look_at_the_registry_tells_champions_from_challengers(shared: Path) -> None:
     where = store(shared, "looks")
     first, second = register(where, "a", "v1"), register(where, "a", "v2")
@@ -236,18 +270,14 @@ def content(where: Tracking, run_id: str, path: str) -> str:
     return Path(where.client().download_artifacts(run_id, path)).read_text("utf-8")
 
 
-def test_a_parent_keeps_figures_tables_files_and_what_it_looked_at(
-    shared: Path, tmp_path: Path
-) -> None:
+def test_a_parent_keeps_figures_tables_texts_and_what_it_looked_at(shared: Path) -> None:
     where = store(shared, "parents")
-    (tmp_path / "report.html").write_text("<p>", "utf-8")
     run_id = logged_run(
         where,
         series={date(2026, 3, n): {"n/scored": float(n)} for n in range(1, 12)},
         tables={"eval/items.json": {"item_id": ["007"], "qwk": [math.nan]}, "eval/none.json": {}},
         figures=iter([("figures/a.png", Figure(figsize=(1, 1)))]),
-        files=[tmp_path / "report.html"],
-        texts={"effective_thresholds.json": "{}"},
+        texts={"report.html": "<p>", "effective_thresholds.json": "{}"},
         data=DataInput("responses", "ab" * 32, "scoring", {"run_id": "n"}, {"score": "long"}, {}),
     )
     client = where.client()
@@ -263,12 +293,10 @@ def test_a_parent_keeps_figures_tables_files_and_what_it_looked_at(
     assert len(run.data.tags["note"]) <= 8000
 
 
-def test_a_run_is_amended_in_place_and_a_lost_one_is_not(shared: Path, tmp_path: Path) -> None:
+def test_a_run_is_amended_in_place_and_a_lost_one_is_not(shared: Path) -> None:
     where = store(shared, "amended")
     first = {"decision": ["held"], "value": [0.5]}
     run_id = logged_run(where, tables={"eval/decisions.json": first})
-    html = tmp_path / "report.html"
-    html.write_text("new", "utf-8")
     both = {"decision": ["held", "released"], "value": [0.5, math.nan]}
     for _ in range(2):  # repeatable: nothing is appended
         assert amend_run(
@@ -276,7 +304,7 @@ def test_a_run_is_amended_in_place_and_a_lost_one_is_not(shared: Path, tmp_path:
             run_id,
             tags={"release_status": "released", "operator": "A. Rater"},
             tables={"eval/decisions.json": both},
-            files=[html],
+            texts={"report.html": "new"},
         )
     tags = where.client().get_run(run_id).data.tags
     assert (tags["release_status"], tags["operator"]) == ("released", "A. Rater")

@@ -171,6 +171,20 @@ def test_a_flaw_that_is_known_beforehand_is_passed_on(
         assert (comparison.verdict, comparison.flaw) == (verdict, lost)
 
 
+def test_an_error_of_a_library_is_told_without_its_words(
+    tmp_path: Path, tiny_backbone_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise ValueError(f"cannot read {text(0, 0)!r}")
+
+    monkeypatch.setattr(training, "train_adapter", failing)
+    outcome = train_item(a_job(tmp_path, tiny_backbone_folder))
+    assert isinstance(outcome, UntrainedItem)
+    assert outcome.failed
+    assert "ValueError at training.py" in outcome.reason
+    assert text(0, 0) not in outcome.reason
+
+
 def test_an_item_that_scales_gets_no_adapter_that_cannot(
     tmp_path: Path, tiny_backbone_folder: Path
 ) -> None:

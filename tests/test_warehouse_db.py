@@ -96,6 +96,42 @@ def test_a_warehouse_from_before_the_evaluation_is_migrated_with_its_data(tmp_pa
             assert connection.execute("FROM released_scores").fetchall() == []
 
 
+def of_migration(path: Path, newest: int) -> None:
+    """Make a warehouse as an earlier version of the program left it."""
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "CREATE TABLE migrations (version INTEGER, name VARCHAR, applied_at TIMESTAMPTZ)"
+        )
+        for version, name, script in db._migrations()[:newest]:
+            connection.execute(script)
+            connection.execute("INSERT INTO migrations VALUES (?, ?, now())", [version, name])
+
+
+@pytest.mark.parametrize("newest", [0, 1, 2])
+def test_reading_migrates_a_warehouse_of_an_earlier_version(tmp_path: Path, newest: int) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    of_migration(path, newest)
+    for _ in range(2):
+        with db.connect(path, read_only=True) as connection:
+            assert reports.last_run(connection) is None
+            assert items.list_items(connection) == []
+            with pytest.raises(duckdb.InvalidInputException, match="read-only"):
+                connection.execute("DELETE FROM items")
+
+
+def test_a_run_held_before_the_evaluation_keeps_what_held_it(tmp_path: Path) -> None:
+    path = tmp_path / "warehouse.duckdb"
+    of_migration(path, 2)
+    with duckdb.connect(str(path)) as connection:
+        connection.execute(
+            "INSERT INTO runs (run_id, kind, status, administration_date, started_at, parameters, "
+            "message) VALUES ('old', 'nightly', 'held', '2026-03-12', now(), '{}', 'a.csv was "
+            "refused')"
+        )
+    with db.connect(path) as connection:
+        assert reports.run(connection, "old").held_reasons == ("a.csv was refused",)
+
+
 def test_a_warehouse_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "warehouse.duckdb"
     with db.connect(path) as connection:

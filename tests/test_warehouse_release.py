@@ -179,3 +179,17 @@ def test_the_limits_of_the_run_before(ledger: Ledger) -> None:
 def test_a_released_run_that_mlflow_does_not_show_is_untold(ledger: Ledger) -> None:
     judge(ledger, "released")
     assert runs.untold(ledger.connection) == ["n1"]
+
+
+def test_what_a_person_has_accepted_is_known_by_item(ledger: Ledger) -> None:
+    def accepted(run_id: str = "n2") -> dict[tuple[str, str], str]:
+        return release.accepted(ledger.connection, run_id, ["qwk"])
+
+    judge(ledger, "held", "qwk")
+    assert accepted() == {}
+    release.decide(ledger.connection, "n1", "released", "A. Rater", "read again")
+    assert accepted() == {("plants", "overall"): "n1"}
+    assert release.accepted(ledger.connection, "n2", ["smd"]) == {}
+    assert accepted("n1") == {}  # a run is no past of itself
+    release.decide(ledger.connection, "n1", "held", "A. Rater", "read once more")
+    assert accepted() == {}

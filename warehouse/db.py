@@ -29,7 +29,8 @@ def connect(
     """Open the warehouse and close it again; hold it only for the seconds a step needs.
 
     One process that writes locks out all others, so a busy warehouse is waited for.
-    A warehouse opened for writing is created and migrated where needed.
+    A warehouse opened for writing is created where there is none. One of an earlier version is
+    migrated, whatever it is opened for.
 
     Args:
         path: the ``warehouse.duckdb`` file.
@@ -43,6 +44,9 @@ def connect(
     """
     if read_only and not path.exists():
         raise FileNotFoundError(f"no warehouse at {path}: ingest an export first")
+    if read_only and _is_behind(path, wait_s):
+        with connect(path, wait_s=wait_s):
+            pass  # migrates it
     connection = _open(path, read_only=read_only, wait_s=wait_s)
     try:
         connection.execute("SET TimeZone = 'UTC'")
@@ -127,6 +131,15 @@ def _applied(connection: duckdb.DuckDBPyConnection) -> int:
     # fetchall, not fetchone: a result that is not read to its end blocks the connection.
     ((newest,),) = connection.execute("SELECT coalesce(max(version), 0) FROM migrations").fetchall()
     return int(newest)
+
+
+def _is_behind(path: Path, wait_s: float) -> bool:
+    """Whether a warehouse lacks migrations."""
+    connection = _open(path, read_only=True, wait_s=wait_s)
+    try:
+        return _applied(connection) < _migrations()[-1][0]
+    finally:
+        connection.close()
 
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:

@@ -85,6 +85,7 @@ def rated_scores(
     *,
     seasons: Sequence[str] | None = None,
     items: Sequence[str] | None = None,
+    adapters_of: str | None = None,
 ) -> Iterator[tuple[Scale, RatedScores]]:
     """Yield every item and trait that has scored or coded responses, by their ids.
 
@@ -95,13 +96,16 @@ def rated_scores(
         run_id: what this run scored; None is the current score of everything.
         seasons: only these; None is all.
         items: only these item ids; None is all.
+        adapters_of: of the current scores of everything, only those by the adapters that this
+            run used.
     """
     chosen = {
         "run_id": run_id,
         "seasons": None if seasons is None else list(seasons),
         "items": None if items is None else list(items),
     }
-    columns = db.execute(connection, "ratings_scores", chosen).fetchnumpy()
+    wanted = {**chosen, "adapters_of": adapters_of}
+    columns = db.execute(connection, "ratings_scores", wanted).fetchnumpy()
     everything = _rated_scores(columns, _groups(connection, columns["response"], chosen))
     for scale, rows in scales_with_rows(connection, columns["scale"]):
         yield scale, everything[rows]

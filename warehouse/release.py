@@ -21,6 +21,7 @@ __all__ = [
     "UnknownRunError",
     "UnsignedDecisionError",
     "ValidityScores",
+    "accepted",
     "decide",
     "decisions",
     "gate_results",
@@ -158,6 +159,18 @@ def gate_results(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[dic
     By item, trait, rule and subject. Empty where the run was not judged.
     """
     return rows(connection, "release_results", {"run_id": run_id})
+
+
+def accepted(
+    connection: duckdb.DuckDBPyConnection, run_id: str, rules: Sequence[str]
+) -> dict[tuple[str, str], str]:
+    """Which run a person last released although one of these rules had failed for an item.
+
+    Returns:
+        (item_id, trait) to the run's id, where there was such a run other than this one.
+    """
+    found = rows(connection, "release_accepted", {"run_id": run_id, "rules": list(rules)})
+    return {(row["item_id"], row["trait"]): row["run_id"] for row in found}
 
 
 def previous_thresholds(connection: duckdb.DuckDBPyConnection, run_id: str) -> str | None:

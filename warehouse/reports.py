@@ -84,8 +84,15 @@ def rejects_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[
 
 
 def _run(row: dict[str, Any]) -> Run:
-    read = {
-        "parameters": json.loads(row["parameters"]),
-        "held_reasons": tuple(json.loads(row["held_reasons"] or "[]")),
-    }
+    read = {"parameters": json.loads(row["parameters"]), "held_reasons": _held_reasons(row)}
     return Run(**{**row, **read})
+
+
+def _held_reasons(row: dict[str, Any]) -> tuple[str, ...]:
+    """Why a run was held when it committed; one from before that was kept says it in its message.
+
+    Else a run that the program of then had held would be released by the gate of today.
+    """
+    if row["held_reasons"] is not None:
+        return tuple(json.loads(row["held_reasons"]))
+    return (row["message"],) if row["status"] == "held" else ()

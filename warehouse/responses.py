@@ -90,7 +90,7 @@ class StagedExport:
     @property
     def purpose(self) -> str:
         """What its responses are there for."""
-        return "validity" if self.validity else "operational"
+        return _purpose(validity=self.validity)
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,30 @@ class RowCounts:
     reasons: dict[str, int] = field(default_factory=dict)
 
 
-def is_ingested(connection: duckdb.DuckDBPyConnection, export_sha256: str) -> bool:
-    """Whether an export with the same bytes has been taken in."""
-    return bool(rows(connection, "ingest_known_export", {"export_sha256": export_sha256}))
+def is_ingested(
+    connection: duckdb.DuckDBPyConnection, export_sha256: str, *, validity: bool = False
+) -> bool:
+    """Whether an export with the same bytes has been taken in.
+
+    Raises:
+        UnusableExportError: it has, and as what it is not taken for now; if that passed for
+            "unchanged", students' responses that were once called validity responses would never
+            be scored, and nobody would be told.
+    """
+    found = rows(connection, "ingest_known_export", {"export_sha256": export_sha256})
+    known_as = {row["purpose"] for row in found if row["purpose"]}
+    if known_as - {_purpose(validity=validity)}:
+        raise UnusableExportError(
+            f"these bytes were taken in before, with their rows as {known_as.pop()} responses; "
+            "what a response is there for does not change: ingest it as that, or give the rows "
+            "ids of their own"
+        )
+    return bool(found)
+
+
+def _purpose(*, validity: bool) -> str:
+    """What responses are there for."""
+    return "validity" if validity else "operational"
 
 
 def ingest(

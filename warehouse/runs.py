@@ -11,6 +11,8 @@ import duckdb
 
 from warehouse.db import execute, rows, transaction
 
+NOT_LOGGED_YET = "not logged to MLflow yet: the next run tries again"
+
 
 @dataclass(frozen=True)
 class RunCounts:
@@ -118,6 +120,12 @@ def finish_run(
     )
 
 
+def hold(connection: duckdb.DuckDBPyConnection, run_id: str, reasons: Sequence[str]) -> None:
+    """Keep what will hold a run before it ends, in case that it is killed before."""
+    kept = {"run_id": run_id, "held_reasons": json.dumps(list(reasons))}
+    execute(connection, "runs_hold", kept)
+
+
 def untold(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Runs that have committed their scores and were not logged to MLflow, oldest first."""
     return [row["run_id"] for row in rows(connection, "runs_untold")]
@@ -129,10 +137,11 @@ def is_running(connection: duckdb.DuckDBPyConnection, run_id: str) -> bool:
 
 
 def note(connection: duckdb.DuckDBPyConnection, run_id: str, sentence: str) -> None:
-    """Add a sentence to a run's message; its status and counts stay."""
+    """Add a sentence to a run's message, once; its status and counts stay."""
     execute(connection, "runs_note", {"run_id": run_id, "note": sentence})
 
 
 def set_mlflow_run(connection: duckdb.DuckDBPyConnection, run_id: str, mlflow_run_id: str) -> None:
-    """Note under which MLflow run this run was logged."""
-    execute(connection, "runs_set_mlflow", {"run_id": run_id, "mlflow_run_id": mlflow_run_id})
+    """Note under which MLflow run this run was logged; that it was not logged is said no more."""
+    logged = {"run_id": run_id, "mlflow_run_id": mlflow_run_id, "note": NOT_LOGGED_YET}
+    execute(connection, "runs_set_mlflow", logged)

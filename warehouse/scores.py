@@ -47,6 +47,12 @@ def ingested(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunCounts:
     )
 
 
+def files_ingested(connection: duckdb.DuckDBPyConnection, run_id: str) -> int:
+    """Exports that a run has taken in, also before it was killed and taken up again."""
+    (row,) = rows(connection, "runs_ingested", {"run_id": run_id})
+    return int(row["files"])
+
+
 def commit(
     connection: duckdb.DuckDBPyConnection,
     run_id: str,

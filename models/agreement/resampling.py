@@ -90,17 +90,22 @@ def sample_values(statistics: Mapping[str, Resampled], n: int) -> dict[str, floa
 def percentile_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """The percentile interval of resampled figures.
 
+    Resamples in which a figure is not defined are left out as long as they are fewer than lie
+    beyond either end. With more, an end could be anything: where one response of a hundred differs
+    from the others, a third of the resamples lack it, and the rest say next to nothing.
+
     Args:
-        values: [B] figures; NaN, resamples in which they are not defined, are left out.
+        values: [B] figures; NaN where they are not defined.
         level: share of resamples inside the interval, 0 to 1.
 
     Returns:
-        (low, high); (NaN, NaN) where nothing is left.
+        (low, high); (NaN, NaN) without values, or with too many undefined ones.
     """
     given = np.asarray(values, dtype=np.float64)
-    given = given[~np.isnan(given)]
-    if not given.size:
+    undefined = np.isnan(given)
+    if not given.size or undefined.mean() > (1 - level) / 2:
         return math.nan, math.nan
+    given = given[~undefined]
     low, high = np.quantile(given, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -117,8 +122,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval of one statistic, resampling responses.
 
-    Resamples in which the statistic is not defined are left out. With few responses such an
-    interval is too narrow rather than too wide; where all agree it has no width at all.
+    With few responses such an interval is too narrow rather than too wide; where all agree it has
+    no width at all. Resamples in which the statistic is not defined: see ``percentile_interval``.
 
     Args:
         human: [N] scores.
@@ -130,7 +135,8 @@ def bootstrap_interval(
         clusters: [N] whose response each is, see ``bootstrap``.
 
     Returns:
-        (low, high); (NaN, NaN) with fewer than two responses, or two clusters.
+        (low, high); (NaN, NaN) with fewer than two responses, or two clusters, or where the
+        statistic is not defined in too many resamples.
 
     Raises:
         ValueError: the arrays are not of one length, or hold NaN or infinite scores.
@@ -165,7 +171,8 @@ def paired_difference(
 
     Returns:
         Challenger minus champion, of the responses with all three scores. The interval is
-        (NaN, NaN) with fewer than two of these, or of their clusters.
+        (NaN, NaN) with fewer than two of these, or of their clusters, or where the statistic is
+        not defined in too many resamples.
 
     Raises:
         ValueError: the arrays are not of one length, or hold infinite scores.

@@ -39,7 +39,7 @@ def difference_of_standardized_means(
 
     Each score is standardized by the mean and standard deviation of all responses, so that a
     difference of people and machine as a whole does not count against any level; above 0 the
-    machine is milder with this level than with the others (RSMTool's measure since version 8).
+    machine is milder with this level than with the others (RSMTool's measure since version 7).
 
     Args:
         human: [N] scores; NaN where there is none.

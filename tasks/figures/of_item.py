@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from tasks.evaluation import ItemEvaluation
 from tasks.figures.canvas import HUMAN, INK, MACHINE, RULE, SUPPRESSED, plain
+from tasks.report_charts import merged_bins
 
 
 def item_figure(evaluation: ItemEvaluation) -> Figure:
@@ -71,8 +72,8 @@ def _distribution(axes: Axes, evaluation: ItemEvaluation) -> bool:
 
 
 def _calibration(axes: Axes, evaluation: ItemEvaluation) -> bool:
-    """What confidence promised against what came true, by tenths of the rated responses."""
-    bins = [row for row in evaluation.calibration if row.n >= evaluation.small_cell]
+    """What confidence promised against what came true, by tenths of the responses or more."""
+    bins = merged_bins(evaluation.calibration, evaluation.small_cell)
     if not bins:
         return False
     axes.plot([0, 1], [0, 1], color=RULE, lw=0.8, label="as promised")

@@ -1,7 +1,8 @@
 """All items side by side: agreement, mean differences by subgroup, and cost."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from tasks.evaluation import ENOUGH_RATED, ItemEvaluation, by_qwk
 from tasks.figures.canvas import FAIL, INK, MACHINE, RULE, batches, canvas, plain, shortened
+from tasks.report_subgroups import shown_groups
 from warehouse.reports import Run
 
 # More items than this and their names cannot be read any more.
@@ -74,14 +76,15 @@ def overview_figure(
 
 
 def mean_difference_pages(evaluations: Sequence[ItemEvaluation]) -> Iterator[Figure]:
-    """Heat map: SMD of each item, and DSM of each of its subgroups; red where it is milder.
+    """Heat map: SMD of each item, and DSM of each of its subgroups; blue where it is milder.
 
     Rows are items, those with the largest difference first. What rests on too few responses, or
     is not known, is left white.
     """
     shown = [item for item in evaluations if item.n_rated >= item.small_cell]
-    columns = ["SMD", *_levels(shown)]
-    values = np.array([[_difference(item, column) for column in columns] for item in shown])
+    found = [_differences(item) for item in shown]
+    columns = ["SMD", *_levels(found)]
+    values = np.array([[of_item.get(name, math.nan) for name in columns] for of_item in found])
     values = values.reshape(len(shown), len(columns))
     largest = np.max(np.nan_to_num(np.abs(values)), axis=1, initial=0)
     order = np.argsort(-largest, kind="stable")
@@ -119,33 +122,27 @@ def _human_human(item: ItemEvaluation) -> float:
     return people.value if people.n >= item.small_cell else math.nan
 
 
-def _levels(items: Sequence[ItemEvaluation]) -> list[str]:
+def _differences(item: ItemEvaluation) -> dict[str, float]:
+    """SMD of all responses, DSM of the levels that may be shown."""
+    levels = {f"{one.attribute}: {one.level}": one.dsm.value for one in shown_groups(item)}
+    return {"SMD": item.figures["smd"].value, **levels}
+
+
+def _levels(found: Sequence[Mapping[str, float]]) -> list[str]:
     """Columns for the subgroups: of very many, those that most items have."""
-    found: dict[str, int] = {}
-    for item in items:
-        for group in item.subgroups:
-            name = f"{group.attribute}: {group.level}"
-            found[name] = found.get(name, 0) + 1
-    common = sorted(found, key=lambda name: (-found[name], name))[:LEVELS_AT_MOST]
+    counts = Counter(name for of_item in found for name in of_item if name != "SMD")
+    common = sorted(counts, key=lambda name: (-counts[name], name))[:LEVELS_AT_MOST]
     return sorted(common)
 
 
-def _difference(item: ItemEvaluation, column: str) -> float:
-    if column == "SMD":
-        return item.figures["smd"].value
-    for group in item.subgroups:
-        if f"{group.attribute}: {group.level}" == column and group.dsm.n >= item.small_cell:
-            return group.dsm.value
-    return math.nan
-
-
 def _heat_map(names: list[str], columns: list[str], values: NDArray[np.float64]) -> Figure:
-    title = "Machine minus human, in standard deviations (red: milder): SMD, DSM by subgroup"
+    # In the colours of the report.
+    title = "SMD, DSM by subgroup, in standard\ndeviations; blue milder, red harsher"
     width, height = 3.6 + max(2.4, 0.46 * len(columns)), 2.0 + 0.17 * len(names)
     # Margins are fixed, in inches: finding them would take matplotlib longer than drawing.
     figure = Figure(figsize=(width, height), dpi=110)
     axes = figure.add_axes((2.2 / width, 1.6 / height, 1 - 3.0 / width, 1 - 2.0 / height))
-    drawn = axes.imshow(values, cmap="RdBu_r", vmin=-FULL_COLOUR, vmax=FULL_COLOUR, aspect="auto")
+    drawn = axes.imshow(values, cmap="RdBu", vmin=-FULL_COLOUR, vmax=FULL_COLOUR, aspect="auto")
     for row, column in np.argwhere(np.abs(values) >= WORTH_WRITING).tolist():
         value = float(values[row, column])
         colour = INK if abs(value) < 0.7 * FULL_COLOUR else "white"

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from tasks.evaluation import ItemEvaluation
 from tasks.figures.canvas import HUMAN, MACHINE, RULE, Sheet, batches
+from tasks.report_charts import merged_bins
 
 Statuses = Mapping[tuple[str, str], str]
 
@@ -82,7 +83,7 @@ def _distribution(sheet: Sheet, item: ItemEvaluation) -> bool:
 
 
 def _calibration(sheet: Sheet, item: ItemEvaluation) -> bool:
-    bins = [row for row in item.calibration if row.n >= item.small_cell]
+    bins = merged_bins(item.calibration, item.small_cell)
     if not bins:
         return False
     points = [(row.confidence, row.exact) for row in bins]

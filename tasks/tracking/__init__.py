@@ -32,6 +32,7 @@ from tasks.tracking.runs import (
     log_children,
     log_run,
     start_run,
+    withdraw_run,
 )
 from tasks.tracking.store import Tracking, TrackingError
 
@@ -60,4 +61,5 @@ __all__ = [
     "sound_adapters",
     "start_run",
     "tag_adapter",
+    "withdraw_run",
 ]

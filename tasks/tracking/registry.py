@@ -1,6 +1,7 @@
 """The registry of adapters: versions, aliases and where their files are."""
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,13 @@ CARD = "model_card.md"
 # The registry's own limits on its columns, in characters.
 LONGEST_DESCRIPTION = 5000
 LONGEST_VERSION_TAG = 5000
+# What every version of an adapter has as tags.
+IDENTITY = (
+    "item_id", "trait", "adapter_sha256", "training_data_sha256", "recipe_sha256",
+    "backbone_sha256",
+)  # fmt: skip
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ def read_registry(tracking: Tracking) -> Registry:
     found = [
         _registered(version)
         for version in pages(client.search_model_versions)
-        if version.name in models
+        if version.name in models and _says_what_it_is(version)
     ]
     return Registry(
         adapters=tuple(sorted(found, key=lambda one: (one.item_id, one.trait, one.version))),
@@ -205,6 +213,20 @@ def _version_tags(new: NewAdapter) -> dict[str, str]:
     metrics = {f"metric.{name}": str(value) for name, value in new.metrics.items()}
     tags = {name: fitting(value, LONGEST_VERSION_TAG) for name, value in new.tags.items()}
     return {**tags, **metrics, **_identity(new)}
+
+
+def _says_what_it_is(version: ModelVersion) -> bool:
+    """Whether a version says what it is: one that was made by hand may not."""
+    lacking = [name for name in IDENTITY if name not in version.tags]
+    if lacking:
+        logger.warning(
+            "version %s of %s in MLflow's registry lacks the tags %s and is not used: register "
+            "adapters with `gradeline train` or `gradeline import-adapter`",
+            version.version,
+            version.name,
+            ", ".join(lacking),
+        )
+    return not lacking
 
 
 def _registered(version: ModelVersion) -> RegisteredAdapter:

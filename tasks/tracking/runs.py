@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from tasks.metric_names import LONGEST_PARAM, LONGEST_TAG, fitting, metric_step
-from tasks.tracking.store import Tracking, TrackingError, told
+from tasks.tracking.store import Tracking, TrackingError, pages, told
 
 LONGEST_DIGEST = 36
 
@@ -83,6 +84,34 @@ def start_run(tracking: Tracking, subject: str, run_id: str, tags: Mapping[str, 
     return str(run.info.run_id)
 
 
+@told
+def withdraw_run(tracking: Tracking, subject: str, run_id: str) -> int:
+    """Delete what an earlier attempt to log a flow run has left, killed half way, say.
+
+    MLflow keeps deleted runs, children too, until ``mlflow gc``.
+
+    Args:
+        tracking: where.
+        subject: of the experiment.
+        run_id: the flow run.
+
+    Returns:
+        How many attempts there were.
+    """
+    client = tracking.client()
+    experiments = [tracking.experiment_id(client, subject)]
+
+    def found(filter_string: str) -> list[Run]:
+        return pages(partial(client.search_runs, experiments, filter_string))
+
+    attempts = found(f"attributes.run_name = '{run_id}'")
+    for attempt in attempts:
+        children = found(f"tags.`mlflow.parentRunId` = '{attempt.info.run_id}'")
+        for run in (*children, attempt):
+            client.delete_run(run.info.run_id)
+    return len(attempts)
+
+
 @contextmanager
 def failing_with(tracking: Tracking, mlflow_run_id: str) -> Iterator[None]:
     """End a parent run as failed where what is inside raises; no run is left as running."""
@@ -107,7 +136,6 @@ def log_run(
     series: Series | None = None,
     tables: Mapping[str, Mapping[str, list[Any]]] | None = None,
     figures: Iterable[tuple[str, Figure]] = (),
-    files: Iterable[Path] = (),
     texts: Mapping[str, str] | None = None,
     data: DataInput | None = None,
     failed: bool = False,
@@ -123,7 +151,6 @@ def log_run(
         series: further metrics, by the administration date they are about.
         tables: artifact path to columns; tables without rows are left out.
         figures: artifact path and picture, drawn one after the other.
-        files: files kept as artifacts under their own names.
         texts: artifact path to content.
         data: what the run looked at.
         failed: mark the run as failed.
@@ -142,8 +169,6 @@ def log_run(
             _log_table(client, mlflow_run_id, columns, path)
     for path, figure in figures:
         client.log_figure(mlflow_run_id, figure, path)
-    for file in files:
-        client.log_artifact(mlflow_run_id, str(file))
     for path, content in (texts or {}).items():
         client.log_text(mlflow_run_id, content, path)
     client.set_terminated(mlflow_run_id, "FAILED" if failed else "FINISHED")
@@ -171,7 +196,6 @@ def amend_run(
     *,
     tags: Mapping[str, str],
     tables: Mapping[str, Mapping[str, list[Any]]] | None = None,
-    files: Iterable[Path] = (),
     texts: Mapping[str, str] | None = None,
 ) -> bool:
     """Change what can change of a run that has ended, as when a person has decided about it.
@@ -181,7 +205,6 @@ def amend_run(
         mlflow_run_id: the run.
         tags: new values; those not named stay.
         tables: artifact path to columns, in the place of what was there.
-        files: files kept as artifacts under their own names, in the place of what was there.
         texts: artifact path to content, in the place of what was there.
 
     Returns:
@@ -198,8 +221,6 @@ def amend_run(
     for path, columns in (tables or {}).items():
         # `log_table` would append to the table that is there.
         client.log_text(mlflow_run_id, json.dumps(_split(columns)), path)
-    for file in files:
-        client.log_artifact(mlflow_run_id, str(file))
     for path, content in (texts or {}).items():
         client.log_text(mlflow_run_id, content, path)
     return True

@@ -10,7 +10,8 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-# Tells the UI to show metrics and models first, not language-model traces.
+# Tells the UI to show metrics and models first, not language-model traces. That of MLflow 3.17 goes
+# by a switch of its own, or by `?workflowType=machine_learning` in its address.
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 PAGE = 1000
 
@@ -41,11 +42,27 @@ class Tracking:
         return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
 
     def experiment_id(self, client: MlflowClient, subject: str) -> str:
-        """The experiment ``<programme> <subject>``, made on first use."""
+        """The experiment ``<programme> <subject>``, made on first use.
+
+        Raises:
+            TrackingError: somebody has deleted it; MLflow keeps its name.
+        """
         name = f"{self.programme} {subject}"
         experiment = client.get_experiment_by_name(name)
-        if experiment is not None:
-            return str(experiment.experiment_id)
+        if experiment is None:
+            return self._created(client, name)
+        if experiment.lifecycle_stage != "active":
+            raise TrackingError(
+                f"the experiment {name!r} has been deleted in MLflow at {self.uri}: restore it "
+                f"(`mlflow experiments restore --experiment-id {experiment.experiment_id}`)"
+            )
+        # Made by hand, or by a gradeline that did not set it.
+        for tag, value in EXPERIMENT_TAGS.items():
+            if experiment.tags.get(tag) != value:
+                client.set_experiment_tag(experiment.experiment_id, tag, value)
+        return str(experiment.experiment_id)
+
+    def _created(self, client: MlflowClient, name: str) -> str:
         local = self.uri.startswith("sqlite:")
         location = (self.home / "mlartifacts").as_uri() if local else None
         try:

@@ -1,2 +1,6 @@
--- Whether these bytes have been ingested before.
-SELECT 1 AS known FROM exports WHERE export_sha256 = $export_sha256
+-- Whether these bytes have been ingested before, and what the responses that they brought are there
+-- for; null where they brought none.
+SELECT DISTINCT r.purpose
+FROM exports e
+LEFT JOIN responses r ON r.export_sha256 = e.export_sha256
+WHERE e.export_sha256 = $export_sha256

@@ -1,4 +1,5 @@
--- What a run scored or coded, or ($run_id is null) what counts now, beside the human scores.
+-- What a run scored or coded, or ($run_id is null) what counts now, beside the human scores; of the
+-- latter, where $adapters_of names a run, what the adapters have scored that it used.
 -- scale is the position in ratings_scales; the rows of one lie together, in the order of response,
 -- a number that stands for the response. student is a hash that stands for the student, -1 where
 -- there is none.
@@ -8,6 +9,15 @@ WITH chosen AS (
     SELECT scores.*
     FROM scores JOIN current_scores USING (response_id, trait, run_id)
     WHERE $run_id IS NULL
+      AND (
+          $adapters_of IS NULL
+          OR EXISTS (
+              SELECT 1 FROM scores AS used
+              WHERE used.run_id = $adapters_of
+                AND used.item_id = scores.item_id AND used.trait = scores.trait
+                AND used.adapter_sha256 = scores.adapter_sha256
+          )
+      )
 ),
 human AS (
     SELECT response_id, trait,
