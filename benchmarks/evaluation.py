@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 from benchmarks.evaluation_data import DAY, make_warehouse
 from benchmarks.evaluation_rivals import Interval, rated_items, rival_figures
 from tasks import rules, run_log, tracking
-from tasks.evaluating import evaluate_by_day, evaluate_scores
+from tasks.evaluating import evaluate_scores
+from tasks.evaluating_days import evaluate_by_day
 from tasks.evaluation import ItemEvaluation
 from tasks.reporting import RunReport, write_report
 from tasks.run_metrics import item_metrics

@@ -13,7 +13,7 @@ from models.backbone import resolve_backbone
 from models.devices import device_named
 from models.kernels import Precision, engine_of, resolved
 from tasks import artifacts, inference, run_log
-from tasks.evaluating import evaluate_by_day
+from tasks.evaluating_days import evaluate_by_day
 from tasks.evaluation import DayEvaluation
 from tasks.inference import ShardResult
 from tasks.planning import Plan, Selection, last_day, plan_scoring

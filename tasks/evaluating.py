@@ -37,7 +37,6 @@ from tasks.evaluation import (
     SMALL_CELL,
     CalibrationBin,
     Coverage,
-    DayEvaluation,
     FairnessFigure,
     Figure,
     ItemEvaluation,
@@ -100,8 +99,8 @@ def evaluate_scores(
         run_id: look at what this run scored; None looks at the current score of everything.
         seasons: only these seasons; None is all.
         items: only these item ids; None is all.
-        adapters_of: of the current scores of everything, only those by the adapters that this
-            run used: all that is known of them so far.
+        adapters_of: instead of the current scores of everything, those that the adapters of this
+            run gave in it and in released runs: what is known of these adapters so far.
         samples: bootstrap resamples behind each interval; a student's responses are drawn
             together.
         seed: of the bootstrap; the same seed gives the same intervals.
@@ -117,26 +116,6 @@ def evaluate_scores(
         )
         draws, least = _Draws(samples, seed), _Least(small_cell, enough_rated)
         return [_evaluate(scale, rows, draws, least) for scale, rows in found]
-
-
-def evaluate_by_day(
-    warehouse: Path,
-    run_id: str | None,
-    *,
-    seasons: Sequence[str] | None = None,
-    items: Sequence[str] | None = None,
-) -> list[DayEvaluation]:
-    """Compare machine scores with the first rater's, item by item and date by date.
-
-    The arguments are those of ``evaluate_scores``. Agreement on one date rests on few responses:
-    it is for drawing a series, not for judging an item.
-
-    Returns:
-        One evaluation for each item, trait and date with scored responses, in that order.
-    """
-    with db.connect(warehouse, read_only=True) as connection:
-        found = rated_scores(connection, run_id, seasons=seasons, items=items)
-        return [of_day for scale, rows in found for of_day in _by_day(scale, rows[rows.scored])]
 
 
 class _Draws(NamedTuple):
@@ -165,7 +144,7 @@ class _Measured(NamedTuple):
 
 
 def _evaluate(scale: Scale, rows: RatedScores, draws: _Draws, least: _Least) -> ItemEvaluation:
-    scored, rated = rows[rows.scored], _rated(rows)
+    scored, rated = rows[rows.scored], rated_rows(rows)
     human, machine = rated.human_score, rated.score
     figures, people, subgroups = _agreement(rated, draws, least.small_cell)
     latency_ms = scored.latency_ms[~scored.reused]
@@ -185,7 +164,7 @@ def _evaluate(scale: Scale, rows: RatedScores, draws: _Draws, least: _Least) -> 
         figures=figures,
         human_human=people,
         subgroups=subgroups,
-        fairness=tuple(_fairness(rated)),
+        fairness=tuple(_fairness(rated, least.small_cell)),
         calibration=tuple(_calibration(rated)),
         coverage=tuple(_coverage(rated)),
         mean_confidence=_mean(scored.confidence),
@@ -287,12 +266,27 @@ def _disattenuated(machine: _Measured, people: _Measured) -> _Measured:
 
 
 def _levels(rated: RatedScores, small_cell: int) -> Iterator[tuple[str, str]]:
-    """Attributes and levels of enough rated responses; one level alone has nothing beside it."""
-    for attribute, values in rated.groups.items():
-        found, counts = np.unique(values[_known(rated, attribute)].astype(str), return_counts=True)
-        if len(found) > 1:
-            for level in found[counts >= small_cell].tolist():
-                yield attribute, level
+    """Attributes and levels that may be shown."""
+    for attribute in rated.groups:
+        for level in _shown(rated, attribute, small_cell):
+            yield attribute, level
+
+
+def _shown(rated: RatedScores, attribute: str, small_cell: int) -> list[str]:
+    """Levels of enough rated responses; none where there is but one level.
+
+    Where those left out are few together, the smallest of the others goes with them: what all
+    responses say less what the shown levels say would be about those few.
+    """
+    known = rated.groups[attribute][_known(rated, attribute)].astype(str)
+    found, counts = np.unique(known, return_counts=True)
+    if len(found) < 2:
+        return []
+    shown = counts >= small_cell
+    hidden = len(rated) - int(counts[shown].sum())
+    if 0 < hidden < small_cell and shown.any():
+        shown[np.flatnonzero(shown)[counts[shown].argmin()]] = False
+    return [str(level) for level in found[shown]]
 
 
 def _known(rated: RatedScores, attribute: str) -> NDArray[np.bool_]:
@@ -319,10 +313,13 @@ def _subgroups(
         )
 
 
-def _fairness(rated: RatedScores) -> Iterator[FairnessFigure]:
-    for attribute, groups in rated.groups.items():
-        if np.unique(groups[_known(rated, attribute)].astype(str)).size < 2:
+def _fairness(rated: RatedScores, small_cell: int) -> Iterator[FairnessFigure]:
+    for attribute, values in rated.groups.items():
+        shown = _shown(rated, attribute, small_cell)
+        if len(shown) < 2:
             continue
+        groups = values.copy()
+        groups[~np.isin(values.astype(str), shown)] = None
         found = fairness(rated.human_score, rated.trimmed_score, groups)
         yield FairnessFigure(
             attribute=attribute,
@@ -355,22 +352,7 @@ def _clusters(rated: RatedScores) -> NDArray[np.int64] | None:
     return None if np.unique(known).size == known.size else rated.student
 
 
-def _by_day(scale: Scale, scored: RatedScores) -> Iterator[DayEvaluation]:
-    for day in np.unique(scored.day):
-        of_day = scored[scored.day == day]
-        rated = _rated(of_day)
-        yield DayEvaluation(
-            item_id=scale.item_id,
-            trait=scale.trait,
-            day=day.item(),
-            n_scored=len(of_day),
-            n_rated=len(rated),
-            qwk=quadratic_weighted_kappa(rated.human_score, rated.score),
-            exact=exact_agreement(rated.human_score, rated.score),
-        )
-
-
-def _rated(rows: RatedScores) -> RatedScores:
+def rated_rows(rows: RatedScores) -> RatedScores:
     """Those that agreement is computed on."""
     return rows[rows.scored & ~rows.seen & ~np.isnan(rows.human_score)]
 

@@ -147,7 +147,7 @@ class ItemEvaluation:
         human_human: both raters on the n_double responses: ``qwk``, ``kappa``, ``exact``,
             ``adjacent``, ``pearson_r``, ``smd``.
         subgroups: levels of all attributes with small_cell rated responses or more.
-        fairness: one entry per attribute of two levels or more.
+        fairness: one entry per attribute with two levels or more of small_cell responses.
         calibration: rated responses by tenths of their confidence.
         coverage: what routing the least confident to people would bring.
         mean_confidence: of all scored responses.

@@ -229,7 +229,7 @@ def read_thresholds(path: Path | None) -> Thresholds:
     """
     own = ThresholdsFile()
     try:
-        if path is not None and path.exists():
+        if path is not None and (path.exists() or path.is_symlink()):
             own = read_yaml(path, ThresholdsFile)
         default = read_yaml(DEFAULTS, ThresholdsFile)
     except YamlError as error:

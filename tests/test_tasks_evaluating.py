@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from models.agreement import quadratic_weighted_kappa
-from tasks.evaluating import evaluate_by_day, evaluate_scores
+from tasks.evaluating import evaluate_scores
+from tasks.evaluating_days import evaluate_by_day
 from tasks.evaluation import ItemEvaluation, by_qwk
 from warehouse import db
 
@@ -298,14 +299,26 @@ def test_the_current_scores_are_the_latest_of_all_runs(warehouse: Path) -> None:
 
 
 def test_all_that_a_runs_adapters_have_scored_so_far(warehouse: Path) -> None:
+    def plants() -> ItemEvaluation:
+        return only(evaluate_scores(warehouse, None, adapters_of="next"), "plants")
+
     with writing(warehouse) as ledger:
         ledger.response("n", "plants")
         ledger.human("n", "plants", 1)
         ledger.score("n", "plants", 1.0, run_id="next")  # by the adapter of the night before
         ledger.response("o", "maps")
         ledger.score("o", "maps", 2.0, run_id="next", version=2)  # by another
-    plants = only(evaluate_scores(warehouse, None, adapters_of="next"), "plants")
-    assert (plants.n_scored, plants.n_rated) == (7, 6)
+    assert (plants().n_scored, plants().n_rated) == (1, 1)  # nobody has released the night
+    with writing(warehouse) as ledger:
+        ledger.insert(
+            "release_decisions",
+            run_id="night",
+            decision="released",
+            decided_by="gate",
+            reason="",
+            decided_at=NIGHT,
+        )
+    assert (plants().n_scored, plants().n_rated) == (7, 6)
     maps = only(evaluate_scores(warehouse, None, adapters_of="next"), "maps")
     assert (maps.n_scored, maps.adapter_versions) == (1, (2,))
     assert only(evaluate_scores(warehouse, "next"), "plants").n_rated == 1
@@ -440,3 +453,15 @@ def test_answers_of_one_student_are_drawn_together(many: Path) -> None:
         ledger.connection.execute("UPDATE responses SET student_pseudo = NULL")
     (alone,) = evaluate_scores(many, "night")
     assert clustered.qwk.high - clustered.qwk.low > 1.15 * (alone.qwk.high - alone.qwk.low)
+
+
+def test_no_group_can_be_worked_out_from_the_others(many: Path) -> None:
+    with writing(many) as ledger:
+        for number in range(3):  # three of the twenty Vulcans turn out to be of another language
+            ledger.connection.execute(
+                "UPDATE subgroups SET level = 'Klingon' WHERE response_id = ?",
+                [f"r{2 * number + 1}"],
+            )
+    (lamp,) = evaluate_scores(many, "night")
+    assert [entry.level for entry in lamp.subgroups] == ["Navi"]
+    assert lamp.fairness == ()  # it would name the others, or rest on them

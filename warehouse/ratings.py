@@ -96,8 +96,8 @@ def rated_scores(
         run_id: what this run scored; None is the current score of everything.
         seasons: only these; None is all.
         items: only these item ids; None is all.
-        adapters_of: of the current scores of everything, only those by the adapters that this
-            run used.
+        adapters_of: instead of the current scores of everything, those that the adapters of this
+            run gave in it and in released runs.
     """
     chosen = {
         "run_id": run_id,

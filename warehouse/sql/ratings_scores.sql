@@ -1,5 +1,5 @@
--- What a run scored or coded, or ($run_id is null) what counts now, beside the human scores; of the
--- latter, where $adapters_of names a run, what the adapters have scored that it used.
+-- What a run scored or coded, or ($run_id is null) what counts now, or, where $adapters_of names a
+-- run, what the adapters that it used have scored in it and in released runs; beside human scores.
 -- scale is the position in ratings_scales; the rows of one lie together, in the order of response,
 -- a number that stands for the response. student is a hash that stands for the student, -1 where
 -- there is none.
@@ -8,16 +8,24 @@ WITH chosen AS (
     UNION ALL
     SELECT scores.*
     FROM scores JOIN current_scores USING (response_id, trait, run_id)
-    WHERE $run_id IS NULL
+    WHERE $run_id IS NULL AND $adapters_of IS NULL
+    UNION ALL
+    SELECT scores.*
+    FROM scores
+    WHERE $adapters_of IS NOT NULL
       AND (
-          $adapters_of IS NULL
-          OR EXISTS (
-              SELECT 1 FROM scores AS used
-              WHERE used.run_id = $adapters_of
-                AND used.item_id = scores.item_id AND used.trait = scores.trait
-                AND used.adapter_sha256 = scores.adapter_sha256
-          )
+          run_id = $adapters_of
+          OR run_id IN (SELECT run_id FROM latest_decisions WHERE decision = 'released')
       )
+      AND EXISTS (
+          SELECT 1 FROM scores AS used
+          WHERE used.run_id = $adapters_of
+            AND used.item_id = scores.item_id AND used.trait = scores.trait
+            AND used.adapter_sha256 = scores.adapter_sha256
+      )
+    QUALIFY row_number() OVER (
+        PARTITION BY response_id, trait ORDER BY scored_at DESC, adapter_version DESC, run_id DESC
+    ) = 1
 ),
 human AS (
     SELECT response_id, trait,
