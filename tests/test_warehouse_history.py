@@ -8,11 +8,9 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from warehouse import db
-from warehouse.history import ItemSample, merged, samples_before, samples_of_run
+from warehouse.history import samples_before, samples_of_run
 from warehouse.trends import administrations
 
 START = datetime(2026, 3, 1, 2, tzinfo=UTC)
@@ -81,18 +79,6 @@ class Ledger:
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     with db.connect(tmp_path / "warehouse.duckdb") as connection:
         yield Ledger(connection)
-
-
-def sample(**values: Any) -> ItemSample:
-    """Two responses with scores 0 and 2 on a scale of 0 to 2."""
-    made = {
-        "item_id": "i", "trait": "t", "score_min": 0, "run_id": "r",
-        "administration_date": date(2026, 3, 1), "counts": (1, 0, 1), "n": 2, "score_sum": 2.0,
-        "score_squares": 4.0, "confidence_sum": 1.0, "confidence_squares": 0.5, "measured": 2,
-        "length_sum": 4.0, "length_squares": 8.0, "unknown_sum": 0.5, "unknown_squares": 0.25,
-        "languages": {"en": 2}, "coded": 1,
-    }  # fmt: skip
-    return ItemSample(**{**made, **values})
 
 
 def test_a_run_in_sums(ledger: Ledger) -> None:
@@ -185,31 +171,3 @@ def test_a_trend_by_season_and_item(ledger: Ledger) -> None:
     assert (point.item_id, point.n, point.decision, point.kind) == ("plants", 1, "held", "nightly")
     assert (point.mean_score, point.shares, point.mean_confidence) == (3, (0, 0, 0, 1), 0.5)
     assert len(administrations(ledger.connection)) == 2
-
-
-def test_merging_adds_up() -> None:
-    early = sample(run_id="early", languages={"en": 1, "es": 1})
-    late = sample(administration_date=date(2026, 3, 2), counts=(0, 2, 0), measured=1)
-    both = merged([late, early])
-    assert (both.run_id, both.administration_date) == ("r", date(2026, 3, 2))
-    assert (both.counts, both.n, both.measured, both.coded) == ((1, 2, 1), 4, 3, 2)
-    assert both.languages == {"en": 3, "es": 1}
-    assert (both.score_sum, both.length_squares) == (4.0, 16.0)
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=6))
-def test_merging_in_any_order_or_grouping_is_the_same(pairs: list[tuple[int, int]]) -> None:
-    samples = [
-        sample(counts=pair, n=sum(pair), administration_date=date(2026, 3, 1 + day))
-        for day, pair in enumerate(pairs)
-    ]
-    whole = merged(samples)
-    assert merged(samples[::-1]) == whole
-    assert merged([merged(samples[:1]), *samples[1:]]) == whole
-    assert sum(whole.counts) == whole.n
-
-
-@pytest.mark.parametrize("samples", [[], [sample(), sample(counts=(1, 1))]])
-def test_what_does_not_belong_together_is_not_merged(samples: list[ItemSample]) -> None:
-    with pytest.raises(ValueError, match="cannot be merged"):
-        merged(samples)

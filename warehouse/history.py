@@ -4,7 +4,6 @@ Sums, not rows: administrations are pooled by adding them up, and means, varianc
 any pool follow from them.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -23,7 +22,7 @@ class ItemSample:
         item_id: the item.
         trait: the trait.
         score_min: lowest score point.
-        run_id: the run that scored them; the last one where runs were merged.
+        run_id: the run that scored them.
         administration_date: its day.
         counts: scored responses at each score point, from score_min up.
         n: scored responses.
@@ -54,41 +53,6 @@ class ItemSample:
     unknown_squares: float
     languages: Mapping[str, int]
     coded: int
-
-
-def merged(samples: Sequence[ItemSample]) -> ItemSample:
-    """Several administrations of one item and trait as one; the last in order gives its name.
-
-    Raises:
-        ValueError: there are none, or they are not of one item, trait and scale.
-    """
-    scales = {(s.item_id, s.trait, s.score_min, len(s.counts)) for s in samples}
-    if len(scales) != 1:
-        raise ValueError(f"samples of {len(scales)} items, traits or scales cannot be merged")
-    last = max(samples, key=lambda sample: (sample.administration_date, sample.run_id))
-    languages = Counter[str]()
-    for sample in samples:
-        languages.update(sample.languages)
-    return ItemSample(
-        item_id=last.item_id,
-        trait=last.trait,
-        score_min=last.score_min,
-        run_id=last.run_id,
-        administration_date=last.administration_date,
-        counts=tuple(map(sum, zip(*(sample.counts for sample in samples), strict=True))),
-        n=sum(sample.n for sample in samples),
-        score_sum=sum(sample.score_sum for sample in samples),
-        score_squares=sum(sample.score_squares for sample in samples),
-        confidence_sum=sum(sample.confidence_sum for sample in samples),
-        confidence_squares=sum(sample.confidence_squares for sample in samples),
-        measured=sum(sample.measured for sample in samples),
-        length_sum=sum(sample.length_sum for sample in samples),
-        length_squares=sum(sample.length_squares for sample in samples),
-        unknown_sum=sum(sample.unknown_sum for sample in samples),
-        unknown_squares=sum(sample.unknown_squares for sample in samples),
-        languages=dict(languages),
-        coded=sum(sample.coded for sample in samples),
-    )
 
 
 def samples_of_run(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[ItemSample]:
