@@ -322,6 +322,12 @@ def test_memory_is_read_off_the_line_where_it_was_not_measured():
     assert memory.at_items(points, 9, "steady_mb") == 28.0
 
 
+def test_memory_is_the_median_over_rounds():
+    rounds = [{"items": 9, "steady_mb": mb} for mb in (31.0, 28.0, 95.0)]
+    assert memory.medians(rounds) == {"items": 9.0, "steady_mb": 31.0}
+    assert len(memory.jobs("minilm")) == memory.ROUNDS * len(set(memory.jobs("minilm")))
+
+
 def test_flips_near_a_boundary_are_told_from_others():
     raw = np.array([0.51, 1.2, 2.0, 1.49])
     exact, quick = np.array([1, 1, 2, 1]), np.array([0, 2, 2, 1])

@@ -1,4 +1,7 @@
-"""Memory of each system over a growing number of items, each in a fresh process of its own."""
+"""Memory of each system over a growing number of items, each in a fresh process of its own.
+
+What a process keeps differs by some megabytes from one to the next: three rounds, medians.
+"""
 
 import json
 import os
@@ -24,13 +27,14 @@ SIZES = {
     ("bert-base", "b1"): (1, 4),
 }
 ITEMS = 27  # that memory is compared at
+ROUNDS = 3
 MB = 1e6
 LIMIT_S = 600
 
 
 def jobs(backbone: str) -> list[tuple[str, str, int]]:
-    """What is measured for a backbone: system, precision, number of items."""
-    return [
+    """What is measured for a backbone, in this order: system, precision, number of items."""
+    return ROUNDS * [
         (system, precision, n)
         for (name, system), sizes in SIZES.items()
         if name == backbone
@@ -40,15 +44,19 @@ def jobs(backbone: str) -> list[tuple[str, str, int]]:
 
 
 def measure_memory(backbone: str, advance: Callable[[int], None]) -> dict[str, Any]:
-    """All jobs, one process after the other; megabytes by system, and the adapter file's size."""
+    """All jobs, one process after the other; megabytes by system, and the adapter file's size.
+
+    Every figure is the median over the rounds.
+    """
     for number in range(max(n for _, _, n in jobs(backbone))):
         adapter_folder(backbone, "recipe", number)
-    figures: dict[str, list[dict[str, float]]] = {}
-    for system, precision, n in jobs(backbone):
-        figures.setdefault(f"{system}-{precision}", []).append(
-            _in_a_process(backbone, system, precision, n)
-        )
+    rounds: dict[tuple[str, str, int], list[dict[str, float]]] = {}
+    for job in jobs(backbone):
+        rounds.setdefault(job, []).append(_in_a_process(backbone, *job))
         advance(1)
+    figures: dict[str, list[dict[str, float]]] = {}
+    for (system, precision, _), measured in rounds.items():
+        figures.setdefault(f"{system}-{precision}", []).append(medians(measured))
     file = adapter_folder(backbone, "recipe", 0) / "adapter_model.safetensors"
     return {"adapter_file_mb": file.stat().st_size / MB, "systems": figures}
 
@@ -60,6 +68,11 @@ def at_items(points: Sequence[dict[str, float]], n: int, name: str) -> float:
             return point[name]
     slope, start = _line(points, name)
     return start + slope * n
+
+
+def medians(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The median of every figure over rounds that measured the same ones."""
+    return {name: float(np.median([figures[name] for figures in rounds])) for name in rounds[0]}
 
 
 def per_item(points: Sequence[dict[str, float]], name: str) -> float:

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from benchmarks.engine.backbones import BUILD, ROOT
 from benchmarks.engine.machine import hash_of
 from benchmarks.public_data import FILES, PublicItem, quality_items, read_items
+from tasks.evaluation import NEAR_BOUNDARY
 
 DATA = ROOT.parent / "shared" / "data"
 ITEMS = 48
 QUESTIONS = 200  # SemEval's that are looked through: all of them
 FEWEST_HELD_OUT = 8
-# A raw score this close to the middle between two score points is near a boundary.
-NEAR = 0.05
 
 
 def chosen_items() -> list[PublicItem]:
@@ -86,7 +85,7 @@ def flips(
         exact: reported scores in float32, [n].
         quick: reported scores in bfloat16, [n].
     """
-    near = np.abs(raw - np.floor(raw) - 0.5) < NEAR
+    near = np.abs(raw - np.floor(raw) - 0.5) < NEAR_BOUNDARY
     changed = exact != quick
     return {
         "flips": int(changed.sum()),

@@ -6,10 +6,12 @@ from typing import Any
 from benchmarks.engine.backbones import TITLES
 from benchmarks.engine.check import refusals, table
 from benchmarks.engine.figures import SHORT, Results, figures, over, worst
+from benchmarks.engine.memory import ROUNDS
 from benchmarks.engine.method import METHOD
 from benchmarks.engine.mixes import SHAPES
 from benchmarks.engine.rates import rate, spread
 from benchmarks.engine.targets import TARGETS, Figure
+from tasks.evaluation import NEAR_BOUNDARY
 
 PRECISION_OF_OURS = {"bf16": "bf16", "fp32": "fp32", "int8": "bf16"}
 
@@ -208,7 +210,8 @@ def _memory(results: Results) -> list[str]:
             f"## Memory, {SHORT[backbone]}",
             "",
             f"Megabytes beyond a process with the libraries imported; the adapter's file has "
-            f"{measured['adapter_file_mb']:.2f}. Peak counts the work's own buffers.",
+            f"{measured['adapter_file_mb']:.2f}. Peak counts the work's own buffers. Medians of "
+            f"{ROUNDS} processes each.",
             "",
             "| system | items | steady | peak | private (USS) | resident (RSS) |",
             "| --- | ---: | ---: | ---: | ---: | ---: |",
@@ -233,8 +236,9 @@ def _precision(results: Results) -> list[str]:
         *lines,
         f"Mean QWK {measured['mean_qwk_fp32']:.4f} in fp32 and {measured['mean_qwk_bf16']:.4f} in "
         f"bf16 over {len(measured['items'])} items; {measured['flips']} of {measured['answers']} "
-        f"held-out scores changed, {measured['flips_near_boundary']} of them within 0.05 of the "
-        f"middle between two score points, where {measured['near_boundary']} raw scores lie.",
+        f"held-out scores changed, {measured['flips_near_boundary']} of them within "
+        f"{NEAR_BOUNDARY} points of the middle between two score points, where "
+        f"{measured['near_boundary']} raw scores lie.",
         "",
         "| item | answers | QWK fp32 | QWK bf16 | scores changed | near a boundary |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
