@@ -35,8 +35,6 @@ from tasks.evaluation import (
     ENOUGH_RATED,
     NEAR_BOUNDARY,
     SMALL_CELL,
-    CalibrationBin,
-    Coverage,
     FairnessFigure,
     Figure,
     ItemEvaluation,
@@ -165,8 +163,8 @@ def _evaluate(scale: Scale, rows: RatedScores, draws: _Draws, least: _Least) -> 
         human_human=people,
         subgroups=subgroups,
         fairness=tuple(_fairness(rated, least.small_cell)),
-        calibration=tuple(_calibration(rated)),
-        coverage=tuple(_coverage(rated)),
+        calibration=calibration_table(human == machine, rated.confidence),
+        coverage=risk_coverage(human, machine, rated.confidence) if len(rated) else (),
         mean_confidence=_mean(scored.confidence),
         mean_human=_mean(human),
         mean_machine=_mean(machine),
@@ -266,27 +264,20 @@ def _disattenuated(machine: _Measured, people: _Measured) -> _Measured:
 
 
 def _levels(rated: RatedScores, small_cell: int) -> Iterator[tuple[str, str]]:
-    """Attributes and levels that may be shown."""
+    """Attributes and levels that are judged."""
     for attribute in rated.groups:
-        for level in _shown(rated, attribute, small_cell):
+        for level in _large(rated, attribute, small_cell):
             yield attribute, level
 
 
-def _shown(rated: RatedScores, attribute: str, small_cell: int) -> list[str]:
+def _large(rated: RatedScores, attribute: str, small_cell: int) -> list[str]:
     """Levels of enough rated responses; none where there is but one level.
 
-    Where those left out are few together, the smallest of the others goes with them: what all
-    responses say less what the shown levels say would be about those few.
+    Which of them may be shown beside the rest is for ``tasks.report_subgroups`` to say.
     """
     known = rated.groups[attribute][_known(rated, attribute)].astype(str)
     found, counts = np.unique(known, return_counts=True)
-    if len(found) < 2:
-        return []
-    shown = counts >= small_cell
-    hidden = len(rated) - int(counts[shown].sum())
-    if 0 < hidden < small_cell and shown.any():
-        shown[np.flatnonzero(shown)[counts[shown].argmin()]] = False
-    return [str(level) for level in found[shown]]
+    return [] if len(found) < 2 else [str(level) for level in found[counts >= small_cell]]
 
 
 def _known(rated: RatedScores, attribute: str) -> NDArray[np.bool_]:
@@ -315,11 +306,11 @@ def _subgroups(
 
 def _fairness(rated: RatedScores, small_cell: int) -> Iterator[FairnessFigure]:
     for attribute, values in rated.groups.items():
-        shown = _shown(rated, attribute, small_cell)
-        if len(shown) < 2:
+        large = _large(rated, attribute, small_cell)
+        if len(large) < 2:
             continue
         groups = values.copy()
-        groups[~np.isin(values.astype(str), shown)] = None
+        groups[~np.isin(values.astype(str), large)] = None
         found = fairness(rated.human_score, rated.trimmed_score, groups)
         yield FairnessFigure(
             attribute=attribute,
@@ -332,18 +323,6 @@ def _fairness(rated: RatedScores, small_cell: int) -> Iterator[FairnessFigure]:
             csd_r2=found.csd.r2_adjusted,
             csd_p=found.csd.p,
         )
-
-
-def _calibration(rated: RatedScores) -> Iterator[CalibrationBin]:
-    if len(rated):
-        for row in calibration_table(rated.human_score == rated.score, rated.confidence):
-            yield CalibrationBin(row.low, row.high, row.n, row.confidence, row.exact)
-
-
-def _coverage(rated: RatedScores) -> Iterator[Coverage]:
-    if len(rated):
-        for row in risk_coverage(rated.human_score, rated.score, rated.confidence):
-            yield Coverage(row.kept, row.n, row.least_confidence, row.exact, row.qwk)
 
 
 def _clusters(rated: RatedScores) -> NDArray[np.int64] | None:

@@ -14,6 +14,7 @@ from models.agreement import quadratic_weighted_kappa
 from tasks.evaluating import evaluate_scores
 from tasks.evaluating_days import evaluate_by_day
 from tasks.evaluation import ItemEvaluation, by_qwk
+from tasks.report_subgroups import shown_groups
 from warehouse import db
 
 NIGHT = datetime(2026, 3, 12, 2, tzinfo=UTC)
@@ -463,5 +464,6 @@ def test_no_group_can_be_worked_out_from_the_others(many: Path) -> None:
                 [f"r{2 * number + 1}"],
             )
     (lamp,) = evaluate_scores(many, "night")
-    assert [entry.level for entry in lamp.subgroups] == ["Navi"]
-    assert lamp.fairness == ()  # it would name the others, or rest on them
+    assert [entry.level for entry in lamp.subgroups] == ["Navi", "Vulcan"]  # judged
+    assert [entry.level for entry in shown_groups(lamp)] == ["Navi"]
+    assert [entry.n for entry in lamp.fairness] == [37]  # says nothing of the three
