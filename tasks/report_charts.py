@@ -5,8 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from tasks.evaluation import CalibrationBin, Coverage, ItemEvaluation, TrendPoint
+from models.agreement import ConfidenceBin, Kept
+from tasks.evaluation import ItemEvaluation
 from tasks.rules import share_figure
+from tasks.trend import in_order
+from warehouse.trends import Administration
 
 SIDE = 132.0
 LEFT, TOP, BOTTOM, RIGHT = 26.0, 14.0, 24.0, 14.0
@@ -89,9 +92,9 @@ class TrendChart:
     share_before: float
 
 
-def merged_bins(bins: Sequence[CalibrationBin], fewest: int) -> list[CalibrationBin]:
+def merged_bins(bins: Sequence[ConfidenceBin], fewest: int) -> list[ConfidenceBin]:
     """Neighbours joined until each rests on that many responses; none where all together do not."""
-    joined: list[CalibrationBin] = []
+    joined: list[ConfidenceBin] = []
     for entry in bins:
         if joined and joined[-1].n < fewest:
             joined[-1] = _together(joined[-1], entry)
@@ -139,19 +142,19 @@ def coverage_chart(item: ItemEvaluation) -> SquareChart | None:
     return _square((), lines, x_start=least, y_start=start)
 
 
-def shown_coverage(item: ItemEvaluation) -> list[Coverage]:
+def shown_coverage(item: ItemEvaluation) -> list[Kept]:
     """Rows that rest on enough responses to be shown."""
     return [row for row in item.coverage if row.n >= item.small_cell]
 
 
 def trend_chart(
-    points: Sequence[TrendPoint], run_id: str, score_min: int, small_cell: int
+    points: Sequence[Administration], run_id: str, score_min: int, small_cell: int
 ) -> TrendChart | None:
     """The last administrations of one item, oldest first; None where fewer than two are shown.
 
     Administrations of fewer than ``small_cell`` responses are left out.
     """
-    shown = sorted((p for p in points if p.n >= small_cell), key=lambda p: (p.day, p.run_id))
+    shown = [p for p in in_order(points) if p.n >= small_cell]
     # On another scale, score points are not the same.
     shown = [p for p in shown if len(p.shares) == len(shown[-1].shares)][-TREND_LONGEST:]
     if len(shown) < 2:
@@ -169,8 +172,8 @@ def trend_chart(
         mean=_mean_line(shown, slot, score_min),
         held=tuple((n + 0.5) * slot for n, p in enumerate(shown) if p.decision == "held"),
         tonight=place * slot if now.run_id == run_id else None,
-        first=shown[0].day,
-        last=shown[-1].day,
+        first=shown[0].administration_date,
+        last=shown[-1].administration_date,
         n=len(shown),
         mean_tonight=now.mean_score,
         mean_before=_weighted_mean([(p.mean_score, p.n) for p in before]),
@@ -189,14 +192,20 @@ def point_colours(points: int) -> list[str]:
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in mixed]
 
 
-def _together(one: CalibrationBin, other: CalibrationBin) -> CalibrationBin:
+def _between(first: float, second: float, share: float) -> float:
+    """A weighted mean that rounding does not carry beyond either: bins keep their order."""
+    mean = first + (second - first) * share
+    return min(max(mean, min(first, second)), max(first, second))
+
+
+def _together(one: ConfidenceBin, other: ConfidenceBin) -> ConfidenceBin:
     n = one.n + other.n
-    return CalibrationBin(
+    return ConfidenceBin(
         low=min(one.low, other.low),
         high=max(one.high, other.high),
         n=n,
-        confidence=(one.n * one.confidence + other.n * other.confidence) / n,
-        exact=(one.n * one.exact + other.n * other.exact) / n,
+        confidence=_between(one.confidence, other.confidence, other.n / n),
+        exact=_between(one.exact, other.exact, other.n / n),
     )
 
 
@@ -235,7 +244,7 @@ def _up(value: float, start: float) -> float:
     return TOP + SIDE * (1 - (max(value, start) - start) / (1 - start))
 
 
-def _bands(shown: Sequence[TrendPoint], slot: float) -> Iterator[tuple[str, str]]:
+def _bands(shown: Sequence[Administration], slot: float) -> Iterator[tuple[str, str]]:
     tops = [TREND_TOP + TREND_HEIGHT] * len(shown)
     for point, colour in enumerate(point_colours(len(shown[0].shares))):
         path = []
@@ -247,7 +256,7 @@ def _bands(shown: Sequence[TrendPoint], slot: float) -> Iterator[tuple[str, str]
         yield colour, "".join(path)
 
 
-def _mean_line(shown: Sequence[TrendPoint], slot: float, score_min: int) -> str:
+def _mean_line(shown: Sequence[Administration], slot: float, score_min: int) -> str:
     span = len(shown[0].shares) - 1
     if span < 1:
         return ""
