@@ -1,8 +1,7 @@
 """From committed scores to a decision: evaluate, judge by the limits, release or hold."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from flows.settings import Settings
 from tasks import drift, gate, rules, validity
@@ -18,12 +17,28 @@ DECIDED = ("nightly", "backfill")
 
 
 @dataclass(frozen=True)
+class Scope:
+    """Which scores a run is about: its own; where ``run_id`` is None, the current ones selected."""
+
+    run_id: str | None
+    seasons: Sequence[str] | None = None
+    items: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
 class Judged:
     """What was found about a run, and what the limits say of it."""
 
     evaluations: tuple[ItemEvaluation, ...]
     validity: tuple[ValidityFigure, ...]
     results: tuple[RuleResult, ...]
+
+
+def scope_of(run: Run) -> Scope:
+    """What a run is about; one that brings no scores looks at those that count now."""
+    if run.kind in DECIDED:
+        return Scope(run.run_id)
+    return Scope(None, run.parameters.get("seasons"), run.parameters.get("items"))
 
 
 def judge_run(settings: Settings, run_id: str) -> Judged:
@@ -46,33 +61,41 @@ def judge_run(settings: Settings, run_id: str) -> Judged:
 
 def judge(settings: Settings, run: Run, thresholds: Thresholds) -> Judged:
     """Evaluate a run and hold it against the limits; nothing is written."""
-    evaluations = evaluations_of(settings, run, thresholds)
+    found = _found(settings, run, thresholds)
     with db.connect(settings.warehouse, read_only=True) as connection:
         tonight = history.samples_of_run(connection, run.run_id)
         before = history.samples_before(connection, run.run_id)
         accepted = release.accepted(connection, run.run_id, rules.DRIFT_RULES)
-        known = release.validity_results(connection, run.run_id)
-    figures = validity.validity_figures(known)
     results = (
-        *rules.judge(_to_date(settings, run, evaluations, thresholds), thresholds),
+        *rules.judge(_to_date(settings, run, found.evaluations, thresholds), thresholds),
         *drift.judge_drift(tonight, drift.since_accepted(before, accepted), thresholds),
-        *rules.judge_validity(figures, thresholds),
+        *rules.judge_validity(found.validity, thresholds),
         *(gate.judge_run(run, thresholds) if run.kind in DECIDED else ()),
     )
-    return Judged(tuple(evaluations), tuple(figures), results)
+    return replace(found, results=results)
 
 
-def evaluations_of(settings: Settings, run: Run, thresholds: Thresholds) -> list[ItemEvaluation]:
-    """Agreement of what a run scored; of all current scores, where it only looks at them."""
-    looks = run.kind not in DECIDED
-    return evaluate_scores(
+def judged_before(settings: Settings, run: Run, thresholds: Thresholds) -> Judged:
+    """What is found about a run now, and what its rules said when it was decided."""
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        results = [RuleResult(**row) for row in release.gate_results(connection, run.run_id)]
+    return replace(_found(settings, run, thresholds), results=tuple(results))
+
+
+def _found(settings: Settings, run: Run, thresholds: Thresholds) -> Judged:
+    """Evaluations and validity responses of a run, not yet held against anything."""
+    scope = scope_of(run)
+    evaluations = evaluate_scores(
         settings.warehouse,
-        None if looks else run.run_id,
-        seasons=run.parameters.get("seasons") if looks else None,
-        items=run.parameters.get("items") if looks else None,
+        scope.run_id,
+        seasons=scope.seasons,
+        items=scope.items,
         small_cell=thresholds.small_cell,
         enough_rated=thresholds.enough_rated,
     )
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        known = release.validity_results(connection, run.run_id)
+    return Judged(tuple(evaluations), tuple(validity.validity_figures(known)), ())
 
 
 def _to_date(
@@ -100,14 +123,11 @@ def _record(
     settings: Settings, run: Run, results: Sequence[RuleResult], thresholds: Thresholds
 ) -> None:
     decided = gate.decide(run, results, run.held_reasons, thresholds)
-    rows = [asdict(result) for result in results]
-    for row in rows:
-        row["limit"] = row["limit"] if math.isfinite(row["limit"]) else None
     with db.connect(settings.warehouse) as connection:
         release.record_gate(
             connection,
             run.run_id,
-            rows,
+            [asdict(result) for result in results],
             decided.decision,
             decided.reasons,
             thresholds.sha256,

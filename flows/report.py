@@ -7,11 +7,10 @@ from pathlib import Path
 import duckdb
 from prefect import flow
 
-from flows.gate import DECIDED, Judged, evaluations_of, judge
+from flows.gate import DECIDED, Judged, judge, judged_before
 from flows.settings import Settings, load_settings
-from tasks import reporting, validity
+from tasks import reporting
 from tasks.reporting import RunReport
-from tasks.rules import RuleResult
 from tasks.thresholds import (
     ThresholdChange,
     Thresholds,
@@ -19,12 +18,10 @@ from tasks.thresholds import (
     read_thresholds,
     thresholds_from_json,
 )
-from tasks.trend import trend_points
 from tasks.workspace import locked
 from warehouse import db, items, provenance, release, reports, trends
 from warehouse.breakdown import breakdown
 from warehouse.items import ItemRow
-from warehouse.reports import Run
 
 
 @flow(name="report")
@@ -61,7 +58,8 @@ def run_report(settings: Settings, run_id: str, judged: Judged | None = None) ->
         run = reports.run(connection, run_id)
         limits = limits_of(settings, connection, run_id)
     if judged is None:
-        judged = _found_again(settings, run, limits)
+        again = judged_before if run.kind in DECIDED else judge
+        judged = again(settings, run, limits)
     with db.connect(settings.warehouse, read_only=True) as connection:
         before = release.previous_thresholds(connection, run_id)
         strange = unknown_items(limits, items.list_items(connection))
@@ -77,7 +75,7 @@ def run_report(settings: Settings, run_id: str, judged: Judged | None = None) ->
             rules=judged.results,
             decisions=tuple(release.decisions(connection, run_id)),
             threshold_changes=_changes(before, limits),
-            trend=trend_points(trends.administrations(connection, until=run_id)),
+            trend=tuple(trends.administrations(connection, until=run_id)),
             validity=judged.validity,
             breakdown=breakdown(
                 connection,
@@ -96,17 +94,6 @@ def limits_of(settings: Settings, connection: duckdb.DuckDBPyConnection, run_id:
     """The limits that a run was judged by; those in force now where it was not."""
     content = provenance.thresholds(connection, run_id)
     return thresholds_from_json(content) if content else read_thresholds(settings.thresholds)
-
-
-def _found_again(settings: Settings, run: Run, limits: Thresholds) -> Judged:
-    if run.kind not in DECIDED:
-        return judge(settings, run, limits)
-    with db.connect(settings.warehouse, read_only=True) as connection:
-        results = [RuleResult(**row) for row in release.gate_results(connection, run.run_id)]
-        known = release.validity_results(connection, run.run_id)
-    figures = validity.validity_figures(known)
-    evaluations = evaluations_of(settings, run, limits)
-    return Judged(tuple(evaluations), tuple(figures), tuple(results))
 
 
 def unknown_items(limits: Thresholds, bank: Iterable[ItemRow]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from flows.gate import DECIDED, judge_run
+from flows.gate import DECIDED, judge_run, scope_of
 from flows.report import limits_of, run_report, write_report
 from flows.settings import Settings
 from models.backbone import resolve_backbone
@@ -127,12 +127,9 @@ def tell(settings: Settings, run_id: str, load_ms: Mapping[str, float] | None = 
     """
     judged = None if _is_judged(settings, run_id) else judge_run(settings, run_id)
     report = run_report(settings, run_id, judged)
-    looks = report.run.kind not in DECIDED
+    scope = scope_of(report.run)
     by_day = evaluate_by_day(
-        settings.warehouse,
-        None if looks else run_id,
-        seasons=report.run.parameters.get("seasons") if looks else None,
-        items=report.run.parameters.get("items") if looks else None,
+        settings.warehouse, scope.run_id, seasons=scope.seasons, items=scope.items
     )
     html = write_report(settings, report)
     artifacts.publish(report)
@@ -141,7 +138,8 @@ def tell(settings: Settings, run_id: str, load_ms: Mapping[str, float] | None = 
     except TrackingError as error:
         logger.warning("the scores are committed, but not logged: %s", error)
         with db.connect(settings.warehouse) as connection:
-            runs.note(connection, run_id, NOT_LOGGED if looks else runs.NOT_LOGGED_YET)
+            tried_again = report.run.kind in DECIDED
+            runs.note(connection, run_id, runs.NOT_LOGGED_YET if tried_again else NOT_LOGGED)
     else:
         with db.connect(settings.warehouse) as connection:
             runs.set_mlflow_run(connection, run_id, mlflow_run_id)
@@ -161,9 +159,8 @@ def _log(
     html: Path,
 ) -> str:
     tracking = tracking_of(settings)
-    scope = report.run.run_id if report.run.kind in DECIDED else None
     with db.connect(settings.warehouse, read_only=True) as connection:
-        data_sha256 = provenance.data_sha256(connection, scope)
+        data_sha256 = provenance.data_sha256(connection, scope_of(report.run).run_id)
         limits = limits_of(settings, connection, report.run.run_id)
     return run_log.log_scoring_run(
         tracking,

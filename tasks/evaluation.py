@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from models.agreement import ConfidenceBin, Kept
+
 # With fewer rated responses the interval of a kappa is wider than .09 either way: too few to judge.
 # The default, as is the next.
 ENOUGH_RATED = 100
@@ -83,43 +85,6 @@ class FairnessFigure:
 
 
 @dataclass(frozen=True)
-class CalibrationBin:
-    """Rated responses of like confidence: what was promised, and what came true.
-
-    Attributes:
-        low, high: least and greatest confidence in it.
-        n: responses.
-        confidence: mean confidence.
-        exact: share whose reported score is the first rater's.
-    """
-
-    low: float
-    high: float
-    n: int
-    confidence: float
-    exact: float
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Agreement where only the most confident share is kept, and the rest goes to people.
-
-    Attributes:
-        kept: share of rated responses, 0 to 1.
-        n: how many these are.
-        least_confidence: the lowest confidence among them.
-        exact: their exact agreement.
-        qwk: their quadratic weighted kappa.
-    """
-
-    kept: float
-    n: int
-    least_confidence: float
-    exact: float
-    qwk: float
-
-
-@dataclass(frozen=True)
 class ItemEvaluation:
     """One item's (item and trait's) scores, and their agreement with people.
 
@@ -183,8 +148,8 @@ class ItemEvaluation:
     human_human: Mapping[str, Figure]
     subgroups: tuple[SubgroupFigure, ...]
     fairness: tuple[FairnessFigure, ...]
-    calibration: tuple[CalibrationBin, ...]
-    coverage: tuple[Coverage, ...]
+    calibration: tuple[ConfidenceBin, ...]
+    coverage: tuple[Kept, ...]
     mean_confidence: float
     mean_human: float
     mean_machine: float
@@ -284,33 +249,6 @@ class ValidityFigure:
     n_changed: int
     same_adapter: bool
     loss: Figure = NOT_KNOWN
-
-
-@dataclass(frozen=True)
-class TrendPoint:
-    """One item and trait in one administration, for pictures over time.
-
-    Attributes:
-        day: the administration date.
-        run_id: the run that scored it.
-        decision: ``released`` or ``held``; empty where nothing was decided.
-        n: scored responses.
-        mean_score: their mean reported score.
-        shares: share of them at each score point, from score_min up.
-        confidence: their mean confidence.
-        coded_share: share of responses with a condition code, of all scored or coded.
-    """
-
-    item_id: str
-    trait: str
-    day: date
-    run_id: str
-    decision: str
-    n: int
-    mean_score: float
-    shares: tuple[float, ...]
-    confidence: float
-    coded_share: float
 
 
 def by_qwk(evaluations: Iterable[ItemEvaluation]) -> list[ItemEvaluation]:

@@ -101,10 +101,6 @@ class ItemView:
         """The same of the two raters."""
         return self._shown(self.item.human_human.get(name, NOT_KNOWN))
 
-    def status_of(self, rule: str) -> Status | None:
-        """The outcome of one rule."""
-        return worst(r for r in self.results if r.rule == rule)
-
     @property
     def table(self) -> list[FigureRow]:
         """Every statistic, not known where it may not be shown."""

@@ -20,7 +20,6 @@ from tasks.evaluation import (
     NEAR_BOUNDARY,
     SMALL_CELL,
     ItemEvaluation,
-    TrendPoint,
     ValidityFigure,
 )
 from tasks.report_charts import (
@@ -32,7 +31,7 @@ from tasks.report_charts import (
     trend_chart,
 )
 from tasks.report_items import BETWEEN_PEOPLE, ItemView, item_views
-from tasks.report_rules import DRIFT, findings, item_name, matrix, rule_named, usual_limit
+from tasks.report_rules import findings, item_name, matrix, usual_limit
 from tasks.report_status import ANCHORS, SCORING, checks, verdict
 from tasks.report_subgroups import (
     MOST_LEVELS,
@@ -41,12 +40,14 @@ from tasks.report_subgroups import (
     left_out,
     told_results,
 )
-from tasks.rules import RuleResult
+from tasks.rules import RuleResult, is_drift
 from tasks.thresholds import ThresholdChange
+from tasks.trend import of_items
 from warehouse.breakdown import Breakdown
 from warehouse.parts import whole_file
 from warehouse.release import ReleaseDecision
 from warehouse.reports import RejectCount, Run
+from warehouse.trends import Administration
 
 # With more items than this, tables and pictures of single items begin folded.
 OPEN_ITEMS = 40
@@ -85,7 +86,7 @@ class RunReport:
     rules: tuple[RuleResult, ...] = ()
     decisions: tuple[ReleaseDecision, ...] = ()
     threshold_changes: tuple[ThresholdChange, ...] = ()
-    trend: tuple[TrendPoint, ...] = ()
+    trend: tuple[Administration, ...] = ()
     validity: tuple[ValidityFigure, ...] = ()
     breakdown: Breakdown = NOTHING_MORE
     small_cell: int = SMALL_CELL
@@ -208,9 +209,7 @@ def _or_zero(value: float) -> float:
 
 def _trends(views: Sequence[ItemView], report: RunReport) -> list[Trend]:
     """Histories of the items that have one, those with drift first."""
-    points: dict[tuple[str, str], list[TrendPoint]] = {}
-    for point in report.trend:
-        points.setdefault((point.item_id, point.trait), []).append(point)
+    points = of_items(report.trend)
     trends = []
     for view in views:
         chart = trend_chart(
@@ -223,7 +222,7 @@ def _trends(views: Sequence[ItemView], report: RunReport) -> list[Trend]:
 
 def _drift(view: ItemView, small_cell: int) -> tuple[tuple[str, str], ...]:
     """(status, sentence) of failed and flagged drift rules."""
-    drift = [result for result in view.results if rule_named(result.rule).group == DRIFT]
+    drift = [result for result in view.results if is_drift(result)]
     return tuple(
         (found.status, f"{found.rule}: {found.value}, limit {found.limit}")
         for found in findings(drift, small_cell)

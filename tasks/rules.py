@@ -203,6 +203,11 @@ DRIFT_RULES = (
 )
 
 
+def is_drift(result: RuleResult) -> bool:
+    """Whether a result is about drift."""
+    return result.rule in DRIFT_RULES
+
+
 def judge(evaluations: Iterable[ItemEvaluation], thresholds: "Thresholds") -> list[RuleResult]:
     """Hold agreement and fairness of every item against the limits.
 

@@ -19,10 +19,10 @@ from models.postprocessing import TRIM
 from tasks import figures, tracking
 from tasks.evaluation import DayEvaluation, ItemEvaluation
 from tasks.markdown import escaped
-from tasks.report_rules import DRIFT, by_item, findings, rule_named, urgency, usual_limit, worst
+from tasks.report_rules import by_item, findings, urgency, usual_limit, worst
 from tasks.report_status import verdict
 from tasks.reporting import RunReport
-from tasks.rules import RuleResult
+from tasks.rules import is_drift
 from tasks.run_files import REPORT, configuration_files, csv_files
 from tasks.run_metrics import item_metrics, metrics_by_day, run_metrics
 from tasks.run_tables import Table, as_columns, run_tables
@@ -93,7 +93,7 @@ def log_scoring_run(
             params={"run_id": run.run_id, **run.parameters, **report.settings},
             day=run.administration_date,
             tables=tables,
-            figures=_pictures(report, report.enough_rated),
+            figures=_pictures(report),
             texts={
                 REPORT: html.read_text("utf-8"),
                 **configuration_files(report, thresholds),
@@ -187,7 +187,7 @@ def _children(
     days: dict[Key, list[DayEvaluation]] = {}
     for entry in by_day:
         days.setdefault((entry.item_id, entry.trait), []).append(entry)
-    known = {(one.item_id, one.trait, one.version): one for one in adapters}
+    known = _by_version(adapters)
     validity = {(one.item_id, one.trait): one for one in report.validity}
     for place, item in enumerate(by_urgency(report)):
         key = (item.item_id, item.trait)
@@ -211,7 +211,7 @@ def _children(
 
 def _adapters(report: RunReport, adapters: Sequence[RegisteredAdapter]) -> Table:
     """The registered adapters that gave these scores: which files, learned from what, and how."""
-    known = {(one.item_id, one.trait, one.version): one for one in adapters}
+    known = _by_version(adapters)
     used = (
         known.get((item.item_id, item.trait, version))
         for item in report.evaluations
@@ -219,6 +219,12 @@ def _adapters(report: RunReport, adapters: Sequence[RegisteredAdapter]) -> Table
     )
     named = ("item_id", "trait", "version", "sha256", "training_data_sha256", "recipe_sha256")
     return as_columns({name: getattr(one, name) for name in named} for one in used if one)
+
+
+def _by_version(
+    adapters: Sequence[RegisteredAdapter],
+) -> dict[tuple[str, str, int], RegisteredAdapter]:
+    return {(one.item_id, one.trait, one.version): one for one in adapters}
 
 
 def _child_tags(
@@ -257,16 +263,19 @@ def _child_params(item: ItemEvaluation, adapter: RegisteredAdapter | None) -> di
     }
 
 
-def _pictures(report: RunReport, enough_rated: int) -> Iterator[tuple[str, Figure]]:
+def _pictures(report: RunReport) -> Iterator[tuple[str, Figure]]:
     """All items on pages, the urgent ones first; drawn one page at a time."""
     items = by_urgency(report)
     order = [(item.item_id, item.trait) for item in items]
     results = by_item(report.rules)
     statuses = {key: str(worst(of_item) or "") for key, of_item in results.items()}
-    drift = {key: str(worst(_drift(of_item)) or "") for key, of_item in results.items()}
+    drift = {
+        key: str(worst([result for result in of_item if is_drift(result)]) or "")
+        for key, of_item in results.items()
+    }
     limit = usual_limit(report.rules, "qwk", math.nan)
     pages: dict[str, Iterator[Figure]] = {
-        "agreement_by_item": figures.agreement_pages(items, enough_rated, limit),
+        "agreement_by_item": figures.agreement_pages(items, report.enough_rated, limit),
         "distributions": figures.distribution_pages(items, statuses),
         "mean_differences": figures.mean_difference_pages(items),
         "confusion_matrices": figures.confusion_pages(items, statuses),
@@ -277,10 +286,6 @@ def _pictures(report: RunReport, enough_rated: int) -> Iterator[tuple[str, Figur
         for number, figure in enumerate(drawn, 1):
             yield f"figures/{name}/page_{number:02}.png", figure
     yield "figures/latency_and_memory.png", figures.cost_figure(items, report.run)
-
-
-def _drift(results: Sequence[RuleResult]) -> list[RuleResult]:
-    return [result for result in results if rule_named(result.rule).group == DRIFT]
 
 
 def _data(report: RunReport, data_sha256: str) -> DataInput | None:

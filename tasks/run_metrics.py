@@ -12,10 +12,9 @@ import numpy as np
 from models.agreement import over_items
 from tasks.evaluation import DayEvaluation, Figure, ItemEvaluation, ValidityFigure
 from tasks.metric_names import slug, subgroup_metric
-from tasks.report_rules import DRIFT, rule_named
 from tasks.report_subgroups import shown_groups
 from tasks.reporting import RunReport
-from tasks.rules import RuleResult
+from tasks.rules import RuleResult, is_drift
 from tasks.tracking import Series
 
 Metrics = dict[str, float | None]
@@ -52,7 +51,7 @@ def run_metrics(report: RunReport, load_ms: Mapping[str, float]) -> Metrics:
     """What the parent run says: counts, cost, agreement over items (never of all rows together)."""
     run = report.run
     statuses = [result.status for result in report.rules]
-    alarms = [r for r in report.rules if r.status == "FAIL" and rule_named(r.rule).group == DRIFT]
+    alarms = [r for r in report.rules if r.status == "FAIL" and is_drift(r)]
     scorable = run.scored + run.failed
     return {
         **{f"n/{name}": getattr(run, name) for name in COUNTS},

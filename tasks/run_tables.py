@@ -7,7 +7,6 @@ from typing import Any
 from tasks.evaluation import (
     Figure,
     ItemEvaluation,
-    TrendPoint,
     ValidityFigure,
 )
 from tasks.metric_names import slug, subgroup_metric
@@ -17,6 +16,8 @@ from tasks.report_rules import SEVERITY
 from tasks.report_subgroups import DIGITS, DSM, shown_groups, told_results
 from tasks.reporting import RunReport
 from tasks.rules import RuleResult
+from tasks.trend import of_items
+from warehouse.trends import Administration
 
 Row = Mapping[str, Any]
 Table = dict[str, list[Any]]
@@ -49,7 +50,7 @@ def run_tables(report: RunReport) -> dict[str, Table]:
     }
 
 
-def trend_table(points: Iterable[TrendPoint], small_cell: int) -> Table:
+def trend_table(points: Iterable[Administration], small_cell: int) -> Table:
     """Administration by administration; without means and shares where few were scored."""
     return as_columns(_trend(point, small_cell) for point in points)
 
@@ -177,19 +178,27 @@ def _coverage(item: ItemEvaluation) -> Iterable[Row]:
             yield {**_key(item), **asdict(found)}
 
 
-def _latest(points: Iterable[TrendPoint]) -> list[TrendPoint]:
+def _latest(points: Iterable[Administration]) -> list[Administration]:
     """As many administrations of each item as are drawn: all would grow with every night."""
-    of_item: dict[tuple[str, str], list[TrendPoint]] = {}
-    for point in points:
-        of_item.setdefault((point.item_id, point.trait), []).append(point)
-    return [point for found in of_item.values() for point in found[-TREND_LONGEST:]]
+    return [point for found in of_items(points).values() for point in found[-TREND_LONGEST:]]
 
 
-def _trend(point: TrendPoint, small_cell: int) -> Row:
-    row = asdict(point) | {"day": point.day.isoformat(), "shares": list(point.shares)}
-    if point.n < small_cell:
-        row |= dict.fromkeys(("mean_score", "shares", "confidence", "coded_share"))
-    return row
+def _trend(point: Administration, small_cell: int) -> Row:
+    of_responses = {
+        "mean_score": point.mean_score,
+        "shares": list(point.shares),
+        "confidence": point.mean_confidence,
+        "coded_share": point.coded_share,
+    }
+    return {
+        "item_id": point.item_id,
+        "trait": point.trait,
+        "day": point.administration_date.isoformat(),
+        "run_id": point.run_id,
+        "decision": point.decision,
+        "n": point.n,
+        **(of_responses if point.n >= small_cell else dict.fromkeys(of_responses)),
+    }
 
 
 def _validity(found: ValidityFigure, small_cell: int) -> Row:

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from models.agreement import over_items
-from tasks.evaluation import TrendPoint
-from tasks.report_rules import DRIFT, by_item, item_name, rule_named
+from tasks.report_rules import by_item, item_name
 from tasks.report_text import counted
-from tasks.rules import RuleResult
+from tasks.rules import RuleResult, is_drift
 from tasks.run_tables import Table, as_columns, trend_table
-from tasks.trend import trend_points
+from tasks.trend import of_items
 from warehouse import db, release, reports, trends
 from warehouse.breakdown import seasons_of
 from warehouse.release import ReleaseDecision
@@ -67,7 +66,7 @@ class Season:
 
     name: str
     runs: tuple[SeasonRun, ...]
-    trend: tuple[TrendPoint, ...]
+    trend: tuple[Administration, ...]
 
     @property
     def last_day(self) -> date:
@@ -100,7 +99,7 @@ def read_season(warehouse: Path, season: str) -> Season:
             "inbox, and that a night or a backfill has scored it"
         )
     runs.sort(key=lambda one: (one.run.administration_date, one.run.started_at))
-    return Season(season, tuple(runs), trend_points(found))
+    return Season(season, tuple(runs), tuple(found))
 
 
 def _scored(found: Iterable[Administration]) -> dict[str, int]:
@@ -229,11 +228,6 @@ def is_few(result: RuleResult) -> bool:
     return result.status == "INSUFFICIENT_N" or math.isnan(result.value)
 
 
-def is_drift(result: RuleResult) -> bool:
-    """Whether a result is of a rule about drift."""
-    return rule_named(result.rule).group == DRIFT
-
-
 def _run_row(one: SeasonRun) -> dict[str, Any]:
     run = one.run
     last = one.decisions[-1] if one.decisions else None
@@ -282,11 +276,3 @@ def _item_rows(season: Season, small_cell: int) -> Iterator[dict[str, Any]]:
             "flags": sum(result.status == "FLAG" for result in of_item),
             "held": sum(point.decision == "held" for point in points),
         }
-
-
-def of_items(trend: Iterable[TrendPoint]) -> dict[Key, list[TrendPoint]]:
-    """Each item's administrations in order."""
-    found: dict[Key, list[TrendPoint]] = defaultdict(list)
-    for point in sorted(trend, key=lambda point: (point.item_id, point.trait, point.day)):
-        found[point.item_id, point.trait].append(point)
-    return found

@@ -12,20 +12,20 @@ from prefect.cache_policies import NO_CACHE
 from tasks import figures, tracking
 from tasks.markdown import escaped
 from tasks.report_rules import by_item, urgency, usual_limit, worst
+from tasks.rules import is_drift
 from tasks.season import (
     TOLD,
     Key,
     Season,
     by_administration,
-    is_drift,
     is_few,
-    of_items,
     season_sentences,
     season_tables,
     season_totals,
 )
 from tasks.thresholds import Thresholds
 from tasks.tracking import Child, Tracking
+from tasks.trend import of_items
 
 QWK_LIMIT = 0.7  # drawn where no run says another
 
@@ -78,10 +78,10 @@ def _children(season: Season, small_cell: int) -> Iterator[Child]:
                     "share/lowest_point": point.shares[0],
                     "share/highest_point": point.shares[-1],
                     "share/coded": point.coded_share,
-                    "confidence/mean": point.confidence,
+                    "confidence/mean": point.mean_confidence,
                 }
-            found |= {rule: told[rule, key].get(point.day) for rule in TOLD}
-            series[point.day] = found
+            found |= {rule: told[rule, key].get(point.administration_date) for rule in TOLD}
+            series[point.administration_date] = found
         tags = {"item_id": key[0], "trait": key[1], "season": season.name}
         yield Child(name=" ".join(key), tags=tags, metrics=series)
 

@@ -6,22 +6,21 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from models.agreement import ConfidenceBin, Kept
 from tasks.evaluation import (
     NOT_KNOWN,
-    CalibrationBin,
-    Coverage,
     DayEvaluation,
     FairnessFigure,
     Figure,
     ItemEvaluation,
     SubgroupFigure,
-    TrendPoint,
 )
 from tasks.reporting import RunReport
 from tasks.rules import RuleResult, Status
 from warehouse.breakdown import Breakdown, ExportFile, FarApart, WithoutScore
 from warehouse.release import ReleaseDecision
 from warehouse.reports import RejectCount, Run
+from warehouse.trends import Administration
 
 NAN = math.nan
 DAY = date(2026, 3, 12)
@@ -92,10 +91,10 @@ def item(item_id: str = "plants", **changes: Any) -> ItemEvaluation:
         subgroups=(group("first language", "Español/Català", 0.12, 35),),
         fairness=(FairnessFigure("first language", "English", 110, *(0.02, 0.04) * 3),),
         calibration=(
-            CalibrationBin(0.4, 0.6, 60, 0.52, 0.55),
-            CalibrationBin(0.6, 0.95, 60, 0.8, 0.9),
+            ConfidenceBin(0.4, 0.6, 60, 0.52, 0.55),
+            ConfidenceBin(0.6, 0.95, 60, 0.8, 0.9),
         ),
-        coverage=(Coverage(1.0, 120, 0.4, 0.725, 0.791), Coverage(0.5, 60, 0.7, 0.9, 0.88)),
+        coverage=(Kept(1.0, 120, 0.4, 0.725, 0.791), Kept(0.5, 60, 0.7, 0.9, 0.88)),
         mean_confidence=0.71,
         mean_human=1.1,
         mean_machine=1.07,
@@ -123,8 +122,8 @@ def few(item_id: str = "maps", n: int = 9) -> ItemEvaluation:
         human_human=dict.fromkeys(BETWEEN_PEOPLE, NOT_KNOWN),
         subgroups=(),
         fairness=(),
-        calibration=(CalibrationBin(0.4, 0.6, n, 0.5, 0.5),),
-        coverage=(Coverage(1.0, n, 0.4, 0.5, 0.31),),
+        calibration=(ConfidenceBin(0.4, 0.6, n, 0.5, 0.5),),
+        coverage=(Kept(1.0, n, 0.4, 0.5, 0.31),),
         confusion=((n, 0, 0), (0, 0, 0), (0, 0, 0)),
     )
 
@@ -163,17 +162,19 @@ def trend(
 ) -> tuple[Any, ...]:
     """Administrations of 100 responses on a scale of 0 to 2, by their share of zeros."""
     return tuple(
-        TrendPoint(
+        Administration(
             item_id=item_id,
             trait="overall",
-            day=day,
+            score_min=0,
             run_id=f"nightly-{day:%Y%m%d}",
+            kind="nightly",
+            administration_date=day,
             decision="held" if day in held else "released",
             n=100,
+            coded=1,
             mean_score=1.5 * (1 - share),
             shares=(share, (1 - share) / 2, (1 - share) / 2),
-            confidence=0.7,
-            coded_share=0.01,
+            mean_confidence=0.7,
         )
         for day, share in zeros.items()
     )

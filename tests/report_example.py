@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 
+import made_evaluations as made
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,52 +25,32 @@ from models.agreement import (
     standardized_mean_difference,
 )
 from tasks.evaluation import (
-    CalibrationBin,
-    Coverage,
     FairnessFigure,
     Figure,
     ItemEvaluation,
     SubgroupFigure,
-    TrendPoint,
     ValidityFigure,
 )
 from tasks.reporting import RunReport
 from tasks.rules import RuleResult, judge, judge_validity
 from tasks.thresholds import ThresholdChange, read_thresholds
 from warehouse.release import ReleaseDecision
-from warehouse.reports import RejectCount, Run
+from warehouse.reports import RejectCount
+from warehouse.trends import Administration
 
 Floats = NDArray[np.float64]
 
-NIGHT = date(2026, 3, 12)
-STARTED = datetime(2026, 3, 12, 2, 0, 1, tzinfo=UTC)
+NIGHT, STARTED = made.DAY, made.STARTED
 LANGUAGES = ("English", "Spanish", "Vietnamese", "Arabic", "Somali")
-RUN = Run(
-    run_id="nightly-20260312-020001-3f9c",
-    kind="nightly",
-    status="held",
-    administration_date=NIGHT,
-    started_at=STARTED,
-    finished_at=STARTED + timedelta(seconds=83.4),
+RUN = replace(
+    made.RUN,
     received=6213,
     accepted=6200,
-    rejected=8,
-    duplicate=4,
-    rated=1,
-    waiting=50,
     reused=220,
     scored=6240,
-    coded=6,
-    routed=3,
-    failed=1,
-    files_accepted=3,
-    files_refused=0,
-    files_unchanged=1,
     adapters_loaded=11,
     peak_rss_mb=1211.4,
-    responses_per_s=143.21,
     mlflow_run_id="3f0d8a",
-    parameters={"season": "2026-spring"},
     message="SCI4-PUDDLE: score_point_shift (baseline, point 0) is 0.12, limit 0.05 (n = 540); "
     "ELA10-PHONES/ideas: qwk is 0.56, limit 0.70 (n = 391)",
     thresholds_sha256="9d41c0" + "0" * 58,
@@ -131,14 +112,8 @@ def example_item(
         subgroups=_subgroups(human, raw, groups),
         fairness=(FairnessFigure("first language", "English", rated, 0.004, 0.21, 0.011, 0.08,
                                  0.006, 0.17),),
-        calibration=tuple(
-            CalibrationBin(b.low, b.high, b.n, b.confidence, b.exact)
-            for b in calibration_table(human == machine, confidence)
-        ),
-        coverage=tuple(
-            Coverage(row.kept, row.n, row.least_confidence, row.exact, row.qwk)
-            for row in risk_coverage(human, machine, confidence)
-        ),
+        calibration=calibration_table(human == machine, confidence),
+        coverage=risk_coverage(human, machine, confidence),
         mean_confidence=float(confidence.mean()),
         mean_human=score_min + float(human.mean()),
         mean_machine=score_min + float(machine.mean()),
@@ -195,7 +170,7 @@ def example_items() -> tuple[ItemEvaluation, ...]:
 
 def example_trend(
     items: Sequence[ItemEvaluation], nights: int = 14, shifted: str = "SCI4-PUDDLE"
-) -> tuple[TrendPoint, ...]:
+) -> tuple[Administration, ...]:
     """Administrations up to the night; one item has many more zeros in the last."""
     draw = np.random.default_rng(0)
     found = []
@@ -208,17 +183,19 @@ def example_trend(
                 shares = shares * (1 - 0.12 / (1 - shares[0]))
                 shares[0] = 1 - shares[1:].sum()
             found.append(
-                TrendPoint(
+                Administration(
                     item_id=item.item_id,
                     trait=item.trait,
-                    day=NIGHT - timedelta(days=nights - 1 - night),
+                    score_min=item.score_min,
+                    kind="nightly",
+                    administration_date=NIGHT - timedelta(days=nights - 1 - night),
                     run_id=RUN.run_id if tonight else f"nightly-{night}",
                     decision="held" if tonight or night == 4 else "released",
                     n=item.n_scored,
                     mean_score=float(shares @ np.arange(len(shares))) + item.score_min,
                     shares=tuple(shares.tolist()),
-                    confidence=0.7,
-                    coded_share=0.01,
+                    mean_confidence=0.7,
+                    coded=item.n_scored // 100,
                 )
             )
     return tuple(found)

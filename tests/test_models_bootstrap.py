@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_models_agreement import pairs_of_scores, same, unzip
 
 from models.agreement import (
     Difference,
@@ -40,17 +41,6 @@ EVERY = [
     standardized_mean_difference,
     pooled_smd,
 ]
-whole = st.integers(0, 6)
-pairs_of_scores = st.lists(st.tuples(whole, whole), min_size=1, max_size=40)
-
-
-def unzip(pairs: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
-    human, machine = zip(*pairs, strict=True)
-    return np.array(human, dtype=float), np.array(machine, dtype=float)
-
-
-def same(left: float, right: float) -> bool:
-    return (math.isnan(left) and math.isnan(right)) or left == pytest.approx(right, abs=1e-9)
 
 
 def rated(n: int, seed: int, *spread: float) -> list[np.ndarray]:

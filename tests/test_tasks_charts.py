@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report_example import NIGHT, RUN, example_item, example_trend
 
+from models.agreement import ConfidenceBin, Kept
 from tasks.charts import AXIS_MIN, bar_chart, qwk_charts, shortened
-from tasks.evaluation import CalibrationBin, Coverage, FairnessFigure, Figure, ItemEvaluation
+from tasks.evaluation import FairnessFigure, Figure, ItemEvaluation
 from tasks.report_charts import (
     calibration_chart,
     coverage_chart,
@@ -104,7 +105,7 @@ def test_small_calibration_bins_are_joined_and_nothing_is_lost(
     drawn: list[tuple[int, float, float]],
 ) -> None:
     drawn = sorted(drawn, key=lambda entry: entry[1])
-    bins = [CalibrationBin(c, c, n, c, exact) for n, c, exact in drawn]
+    bins = [ConfidenceBin(c, c, n, c, exact) for n, c, exact in drawn]
     joined = merged_bins(bins, 10)
     assert all(entry.n >= 10 for entry in joined)
     if sum(entry.n for entry in bins) < 10:
@@ -129,7 +130,7 @@ def test_calibration_and_routing_stay_in_their_fields() -> None:
                     x, y = map(float, place.split(","))
                     assert chart.left - 0.1 <= x <= chart.right + 0.1
                     assert chart.top - 0.1 <= y <= chart.base + 0.1
-    rows = tuple(Coverage(n / 19, n, 0.5, 0.7, 0.8) for n in (19, 15, 13, 9))
+    rows = tuple(Kept(n / 19, n, 0.5, 0.7, 0.8) for n in (19, 15, 13, 9))
     assert [row.n for row in shown_coverage(made.item(coverage=rows))] == [19, 15, 13]
     assert calibration_chart(made.few()) is None
     assert coverage_chart(made.few()) is None

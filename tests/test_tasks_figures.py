@@ -198,7 +198,7 @@ def test_long_names_keep_both_ends(name: str) -> None:
 
 
 def test_calibration_of_few_responses_a_tenth_is_joined_and_not_called_too_small() -> None:
-    tenths = tuple(made.CalibrationBin(n / 10, (n + 1) / 10, 4, n / 10, 0.5) for n in range(10))
+    tenths = tuple(made.ConfidenceBin(n / 10, (n + 1) / 10, 4, n / 10, 0.5) for n in range(10))
     sparse = made.item(n_rated=40, calibration=tenths)
     drawn = figures.item_figure(sparse).axes[2].lines[1].get_xydata()
     assert len(drawn) == 3  # twelve, twelve, and sixteen responses

@@ -38,16 +38,16 @@ class Kept:
     Attributes:
         kept: the share of responses asked for, 0 to 1.
         n: how many are kept; more than asked for where confidence ties.
+        least_confidence: the lowest confidence among them, the threshold that keeps these.
         exact: their exact agreement.
         qwk: their quadratic weighted kappa.
-        least_confidence: the lowest confidence among them, the threshold that keeps these.
     """
 
     kept: float
     n: int
+    least_confidence: float
     exact: float
     qwk: float
-    least_confidence: float
 
 
 def calibration_table(
@@ -156,9 +156,9 @@ def risk_coverage(
         return Kept(
             kept=share,
             n=int(inside.sum()),
+            least_confidence=least,
             exact=exact_agreement(first[inside], second[inside]),
             qwk=quadratic_weighted_kappa(first[inside], second[inside]),
-            least_confidence=least,
         )
 
     return tuple(row(share) for share in kept)

@@ -7,14 +7,16 @@ from datetime import date
 import numpy as np
 from matplotlib.figure import Figure
 
-from tasks.evaluation import SMALL_CELL, TrendPoint
+from tasks.evaluation import SMALL_CELL
 from tasks.figures.canvas import FAIL, FLAG, HUMAN, MACHINE, RULE, Sheet, batches, canvas
+from tasks.trend import in_order
+from warehouse.trends import Administration
 
 Key = tuple[str, str]
 
 
 def drift_pages(
-    trend: Sequence[TrendPoint],
+    trend: Sequence[Administration],
     order: Sequence[Key],
     statuses: Mapping[Key, str],
     small_cell: int = SMALL_CELL,
@@ -31,8 +33,8 @@ def drift_pages(
         statuses: the worst drift status of each.
         small_cell: fewest scored responses of an administration that is shown.
     """
-    of_item: dict[Key, list[TrendPoint]] = {key: [] for key in order}
-    for point in sorted(trend, key=lambda point: (point.day, point.run_id)):
+    of_item: dict[Key, list[Administration]] = {key: [] for key in order}
+    for point in in_order(trend):
         if point.n >= small_cell:
             of_item.setdefault((point.item_id, point.trait), []).append(point)
     drawn = [key for key, points in of_item.items() if len(points) > 1]
@@ -75,10 +77,11 @@ def season_figure(
     return figure
 
 
-def _drift_panel(sheet: Sheet, key: Key, points: Sequence[TrendPoint], status: str) -> None:
+def _drift_panel(sheet: Sheet, key: Key, points: Sequence[Administration], status: str) -> None:
     item_id, trait = key
     name = item_id if trait == "overall" else f"{item_id} · {trait}"
-    sheet.panel(name, f"{points[0].day} to {points[-1].day}, {points[-1].n} last", status)
+    first, last = points[0].administration_date, points[-1]
+    sheet.panel(name, f"{first} to {last.administration_date}, {last.n} last", status)
     steps = [number / (len(points) - 1) for number in range(len(points))]
     means = list(zip(steps, map(_share_of_scale, points), strict=True))
     sheet.line([(0, 0), (1, 0)], RULE)
@@ -90,7 +93,7 @@ def _drift_panel(sheet: Sheet, key: Key, points: Sequence[TrendPoint], status: s
     sheet.dots([place for point, place in pairs if point.decision == "held"], FAIL)
 
 
-def _share_of_scale(point: TrendPoint) -> float:
+def _share_of_scale(point: Administration) -> float:
     """The mean score between 0, the lowest point, and 1, the highest."""
     steps = len(point.shares) - 1
     return sum(place * share for place, share in enumerate(point.shares)) / max(1, steps)
