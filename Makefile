@@ -34,6 +34,7 @@ check: setup
 
 quality: setup
 	$(BIN)/python -m benchmarks.quality
+	$(BIN)/python -m benchmarks.depths
 
 public-night: setup
 	$(BIN)/python -m benchmarks.public_night
@@ -46,6 +47,8 @@ $(BENCH_STAMP): $(STAMP)
 
 bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks.engine
+	$(BIN)/python -m benchmarks.sharing
+	$(BIN)/python -m benchmarks.distillation
 
 bench-check: setup
 	$(BIN)/python -m benchmarks.engine.check

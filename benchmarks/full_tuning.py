@@ -8,8 +8,8 @@ import torch
 
 from benchmarks.quality_arms import Fold, Scores, hold_out, shared_backbone
 from models.fitting import Examples, Recipe, Trainee, fit, predict, prepare
-from models.heads import Scale
 from models.kernels import DTYPES, fastest_precision
+from models.scores import Scale
 from models.text import encode, with_limit
 
 # The best of 2e-5, 5e-5 and 1e-4 (mean QWK .584, .575, .567) on three folds of four of the items

@@ -28,8 +28,9 @@ from transformers.utils import logging
 from benchmarks.quality_arms import shared_backbone
 from models.agreement import quadratic_weighted_kappa
 from models.fitting import Recipe, class_weights, optimizer_for
-from models.heads import Scale, ScoreColumns, ordinal_loss, ordinal_targets, read_out
+from models.heads import ordinal_loss, ordinal_targets, read_out
 from models.kernels import fastest_precision
+from models.scores import Scale, ScoreColumns
 from models.stopping import Stopping
 from models.text import encode, with_limit
 from models.training import TrainingSet

@@ -93,8 +93,8 @@ def frozen_logistic(fold: Fold) -> Scores:
 def adapters(fold: Fold) -> Scores:
     """The product's own path: hold out, train, write the directory, load it, score."""
     from models.adapters import load_adapter
-    from models.heads import Scale
     from models.scorer import Scorer
+    from models.scores import Scale
     from models.training import Recipe, train_adapter
 
     training, validation = hold_out(fold)

@@ -114,7 +114,7 @@ def _arms(number: int, *, upper: bool) -> tuple[str, ...]:
 def run_job(job: Job) -> list[Result]:
     """Train a job's answers every way; only the training is timed, not what it then scores."""
     from benchmarks.quality_arms import hold_out
-    from models.heads import Scale
+    from models.scores import Scale
 
     training, validation = hold_out(job.fold)
     scale = Scale(0, job.fold.score_max)

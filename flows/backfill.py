@@ -14,7 +14,7 @@ from tasks.workspace import locked, recorded_run
 
 
 class UnknownVersionError(LookupError):
-    """A backfill names an adapter version that no item has."""
+    """Somebody names an adapter version that is not registered."""
 
 
 @flow(name="backfill")

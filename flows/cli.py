@@ -58,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
     _items(commands)
     _ingest(commands)
     _train(commands)
+    _distill(commands)
+    _promote(commands)
     _import_adapter(commands)
     _nightly(commands)
     _backfill(commands)
@@ -153,8 +155,68 @@ def _train(commands: "Commands") -> None:
         "gradeline train --seasons 2025-fall",
     )
     _which(train)
+    train.add_argument(
+        "--method",
+        choices=["lora", "partial", "compressed"],
+        default="lora",
+        help="lora edits the backbone's upper half with small matrices; partial gives the item its "
+        "own copy of the topmost one to three blocks; compressed distils an edited upper half into "
+        "one to three blocks (default: lora)",
+    )
     _date(train)
     _json(train)
+
+
+def _distill(commands: "Commands") -> None:
+    distill = _command(
+        commands,
+        "distill",
+        "let the champions teach small students, which score a hundred times as fast",
+        "gradeline distill --items 042 --method cascade --most-loss 0.005",
+    )
+    _which(distill)
+    distill.add_argument(
+        "--method",
+        choices=["cascade", "student"],
+        default="cascade",
+        help="cascade: the student scores first, its teacher what the student is not sure enough "
+        "of; student: it scores alone (default: cascade)",
+    )
+    distill.add_argument(
+        "--most-loss",
+        type=_loss,
+        default=0.005,
+        metavar="QWK",
+        help="QWK that a cascade may lose against its teacher alone (default: 0.005)",
+    )
+    _date(distill)
+    _json(distill)
+
+
+def _loss(text: str) -> float:
+    loss = float(text)
+    if not 0 <= loss <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no loss of QWK: give 0 to 1")
+    return loss
+
+
+def _promote(commands: "Commands") -> None:
+    promote = _command(
+        commands,
+        "promote",
+        "make a version of an item's adapter its champion",
+        "gradeline promote 042 v3 --by 'A. Turing' --reason 'as good, a hundred times as fast'",
+    )
+    promote.add_argument("item", metavar="ITEM", help="the item's id")
+    promote.add_argument(
+        "version", metavar="VERSION", type=_version, help="as the registry counts, such as v3"
+    )
+    promote.add_argument(
+        "--trait", default="overall", metavar="T", help="the item's trait (default: overall)"
+    )
+    promote.add_argument("--by", required=True, metavar="NAME", help="who decides")
+    promote.add_argument("--reason", required=True, metavar="TEXT", help="why")
+    _json(promote)
 
 
 def _import_adapter(commands: "Commands") -> None:
@@ -323,9 +385,11 @@ def _day(text: str) -> date:
 
 
 def _adapter(text: str) -> int | str:
-    if text == "champion":
-        return text
+    return text if text == "champion" else _version(text)
+
+
+def _version(text: str) -> int:
     number = text.removeprefix("v")
     if not number.isdecimal() or int(number) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither champion nor a version like v3")
+        raise argparse.ArgumentTypeError(f"{text!r} is no version such as v3")
     return int(number)

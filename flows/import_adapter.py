@@ -12,8 +12,8 @@ from flows.scoring import tracking_of
 from flows.settings import Settings, load_settings
 from models.adapters import save_adapter
 from models.backbone import load_backbone
-from models.heads import Scale
 from models.peft_import import import_peft
+from models.scores import Scale
 from tasks import promotion, tracking
 from tasks.model_card import Training, model_card
 from tasks.tracking import CHALLENGER, CHAMPION, NewAdapter, RegisteredAdapter

@@ -15,7 +15,7 @@ from models.kernels import Precision, engine_of, resolved
 from tasks import artifacts, inference, run_log
 from tasks.evaluating_days import evaluate_by_day
 from tasks.evaluation import DayEvaluation
-from tasks.inference import ShardResult
+from tasks.inference import Engine, ShardResult
 from tasks.planning import Plan, Selection, last_day, plan_scoring
 from tasks.progress import progress
 from tasks.reporting import RunReport
@@ -191,21 +191,24 @@ def _catch_up(settings: Settings) -> None:
 
 
 def _score(settings: Settings, plan: Plan, precision: Precision) -> list[ShardResult]:
+    engine = Engine(
+        backbone=settings.backbone,
+        max_tokens=settings.max_tokens,
+        precision=precision,
+        device=settings.device,
+        trunk_cache=settings.trunk_cache if settings.trunk_cache_gb else None,
+        trunk_cache_bytes=round(settings.trunk_cache_gb * 1e9),
+    )
     with progress("scoring", plan.rows) as advance:
-        return [
+        results = [
             inference.score_shard(
-                plan.path,
-                shard,
-                settings.responses,
-                settings.adapters,
-                settings.backbone,
-                settings.max_tokens,
-                precision,
-                settings.device,
-                advance,
+                plan.path, shard, settings.responses, settings.adapters, engine, advance
             )
             for shard in plan.shards
         ]
+    if engine.cache is not None:
+        engine.cache.trim()
+    return results
 
 
 def _applied(plan: Plan, adapters: Sequence[RegisteredAdapter]) -> list[RegisteredAdapter]:

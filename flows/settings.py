@@ -37,6 +37,12 @@ class Settings(BaseSettings):
         description="where responses are scored; on cuda, a GPU, every adapter's probe predictions "
         "are compared in every run",
     )
+    trunk_cache_gb: float = Field(
+        default=2.0,
+        ge=0,
+        description="disk for what the shared lower layers made of responses, so that scoring them "
+        "with another adapter runs the upper layers alone; 0 keeps nothing",
+    )
     max_characters: int = Field(
         default=20_000, ge=1, description="a response longer than this is rejected"
     )
@@ -72,6 +78,11 @@ class Settings(BaseSettings):
     def adapters(self) -> Path:
         """Adapter folders, each named by its sha256."""
         return self.home / "adapters"
+
+    @property
+    def trunk_cache(self) -> Path:
+        """Hidden states of responses, from which much of a text can be told."""
+        return self.home / "cache" / "trunk"
 
     @property
     def parts(self) -> Path:

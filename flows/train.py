@@ -11,9 +11,12 @@ from prefect import flow
 
 from flows.scoring import tracking_of
 from flows.settings import Settings, load_settings
+from models.adapters import read_scoring
 from models.backbone import resolve_backbone
-from models.training import Recipe
+from models.scoring_record import Record, StudentRecord
+from models.training import RECIPES, TrainedMethod
 from tasks import promotion, tracking, training, training_plan
+from tasks.distilling import AnyRecipe
 from tasks.model_card import Training, model_card
 from tasks.promotion import Verdict
 from tasks.tracking import CHALLENGER, CHAMPION, NewAdapter, RegisteredAdapter
@@ -58,6 +61,7 @@ class TrainResult:
 def train(
     seasons: list[str] | None = None,
     items: list[str] | None = None,
+    method: TrainedMethod = "lora",
     administration_date: date | None = None,
     home: Path | None = None,
 ) -> TrainResult:
@@ -70,6 +74,8 @@ def train(
     Args:
         seasons: learn from these only; from all where not given.
         items: train these only; all where not given.
+        method: what of the backbone is the item's own: low-rank edits of its upper half, copies
+            of one to three topmost blocks, or the upper half in one to three blocks.
         administration_date: the day the run counts for; today where not given.
         home: the workspace; from the settings where not given.
     """
@@ -79,19 +85,32 @@ def train(
         "seasons": tuple(sorted(set(seasons))) if seasons else None,
         "items": tuple(sorted(set(items))) if items else None,
     }
-    with locked(settings.home), recorded_run(settings.warehouse, "train", day, chosen) as run_id:
-        return _train(settings, run_id, day, **chosen)
+    parameters = {**chosen, "method": method}
+    with locked(settings.home), recorded_run(settings.warehouse, "train", day, parameters) as run:
+        return train_with(settings, run, day, method, RECIPES[method](), **chosen)
 
 
-def _train(
+def train_with(
     settings: Settings,
     run_id: str,
     day: date,
+    method: str,
+    recipe: AnyRecipe,
     seasons: tuple[str, ...] | None,
     items: tuple[str, ...] | None,
 ) -> TrainResult:
+    """Make, register and compare adapters by one recipe.
+
+    Args:
+        settings: the settings.
+        run_id: the run, already begun.
+        day: the administration date.
+        method: by which method, for people.
+        recipe: how.
+        seasons: learn from these only.
+        items: make those of these only.
+    """
     where = tracking_of(settings)
-    recipe = Recipe()
     registry = tracking.read_registry(where)
     registered, champions = list(registry.adapters), registry.having(CHAMPION)
     backbone_sha256 = resolve_backbone(settings.backbone).sha256  # reads all its weights: once
@@ -111,10 +130,10 @@ def _train(
         max_tokens=settings.max_tokens,
         recipe=recipe,
     )
-    tags = {"run_kind": "train", "administration_date": day.isoformat()}
+    tags = {"run_kind": "train", "method": method, "administration_date": day.isoformat()}
     parent = tracking.start_run(where, "training", run_id, tags)
     rows: list[TrainedRow] = []
-    untrained: list[UntrainedItem] = []
+    untrained = list(plan.without_teacher)
     with tracking.failing_with(where, parent):
         for one in plan.crowned:
             logger.info("item %s: v%d becomes champion", one.adapter.item_id, one.adapter.version)
@@ -130,7 +149,7 @@ def _train(
         shutil.rmtree(folder, ignore_errors=True)
         rows.sort(key=lambda row: (row.item_id, row.trait))
         status = "held" if any(outcome.failed for outcome in untrained) else "done"
-        _finish(settings, run_id, parent, day, status, rows, untrained)
+        _finish(settings, run_id, parent, day, method, recipe, status, rows, untrained)
     crowned = len(plan.crowned)
     return TrainResult(run_id, status, tuple(rows), tuple(untrained), plan.unchanged, crowned)
 
@@ -141,7 +160,7 @@ def _sound(
     champions: list[RegisteredAdapter],
     backbone_sha256: str,
 ) -> frozenset[str]:
-    """Hashes of the adapters with whole files: champions, and who may stand in for them."""
+    """Hashes of the adapters with whole files: champions, their teachers, and stand-ins."""
     where = tracking_of(settings)
     sound = tracking.sound_adapters(where, champions, settings.adapters)
     served = {
@@ -149,10 +168,15 @@ def _sound(
         for champion in champions
         if champion.sha256 in sound and champion.backbone_sha256 == backbone_sha256
     }
+    teachers = {
+        _taught_by(read_scoring(settings.adapters / champion.sha256))
+        for champion in champions
+        if champion.sha256 in sound
+    }
     others = [
         adapter
         for adapter in registered
-        if (adapter.item_id, adapter.trait) not in served
+        if ((adapter.item_id, adapter.trait) not in served or adapter.sha256 in teachers)
         and adapter not in champions
         and adapter.backbone_sha256 == backbone_sha256
     ]
@@ -163,12 +187,12 @@ def _new_adapter(
     settings: Settings,
     trained: TrainedItem,
     day: date,
-    recipe: Recipe,
+    recipe: AnyRecipe,
     backbone_sha256: str,
     seasons: tuple[str, ...],
 ) -> NewAdapter:
     """Keep a trained adapter's files, and write its card."""
-    recipe_sha256 = training_plan.recipe_sha256(recipe)
+    recipe_sha256 = training_plan.recipe_sha256(recipe, trained.teacher_sha256)
     about = Training(
         item_id=trained.item_id,
         made_on=day,
@@ -233,6 +257,11 @@ def _register(
     )
 
 
+def _taught_by(record: Record) -> str:
+    """Hash of the adapter that a student learned from; empty of others, which can teach."""
+    return record.teacher_sha256 if isinstance(record, StudentRecord) else ""
+
+
 def _verdict(trained: TrainedItem) -> tuple[Verdict, str]:
     if trained.comparison is None:
         return promotion.of_first(trained.figures["qwk"].value, len(trained.validation_ids))
@@ -261,6 +290,8 @@ def _finish(
     run_id: str,
     parent: str,
     day: date,
+    method: str,
+    recipe: AnyRecipe,
     status: str,
     rows: list[TrainedRow],
     untrained: list[UntrainedItem],
@@ -276,7 +307,7 @@ def _finish(
             "validation/qwk_mean_over_items": sum(judged) / len(judged) if judged else None,
             "training_s": sum(row.seconds for row in rows),
         },
-        params={"backbone": settings.backbone, **asdict(Recipe())},
+        params={"backbone": settings.backbone, "method": method, **_flat(asdict(recipe))},
         day=day,
         tables={"tables/adapters.json": _columns(rows)} if rows else {},
         failed=status != "done",
@@ -285,6 +316,12 @@ def _finish(
     with db.connect(settings.warehouse) as connection, db.transaction(connection):
         runs.finish_run(connection, run_id, status, runs.RunCounts(), message="; ".join(reasons))
         runs.set_mlflow_run(connection, run_id, parent)
+
+
+def _flat(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters by one name each; a recipe within another loses its own name."""
+    inner = parameters.pop("recipe", {})
+    return {**inner, **parameters}
 
 
 def _columns(rows: list[TrainedRow]) -> dict[str, list[Any]]:

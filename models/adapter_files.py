@@ -6,37 +6,67 @@ What was hashed is what is used: no file is opened a second time. Nothing is eve
 import hashlib
 import json
 import os
-from collections.abc import Collection, Mapping
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.torch import load
-from torch import Tensor
-
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+BLOCKS, STUDENT = "blocks.safetensors", "student.safetensors"
 HEAD, SCORING = "head.safetensors", "scoring.json"
-FILES = frozenset({CONFIG, WEIGHTS, HEAD, SCORING})
+FILES_OF: Mapping[str, frozenset[str]] = {
+    "lora": frozenset({CONFIG, WEIGHTS, HEAD, SCORING}),
+    "partial": frozenset({BLOCKS, HEAD, SCORING}),
+    "student": frozenset({STUDENT, SCORING}),
+}
 
 
 class AdapterError(RuntimeError):
     """An adapter directory is incomplete, damaged, for another backbone, or does not reproduce."""
 
 
-def read_files(folder: Path) -> dict[str, bytes]:
+def read_files(folder: Path, files_of: Callable[[bytes], frozenset[str]]) -> dict[str, bytes]:
     """The content of an adapter directory, by file name.
+
+    Args:
+        folder: the directory.
+        files_of: from its record's content to the names of all its files.
 
     Raises:
         AdapterError: a file is missing, cannot be read, or there is one too many.
     """
     found = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    if found != FILES:
+    files = {SCORING: read_bytes(folder / SCORING)} if SCORING in found else {}
+    expected = files_of(files.get(SCORING, b""))
+    if found != expected:
         raise AdapterError(
-            f"{folder} is no adapter directory: missing {sorted(FILES - found) or 'nothing'}, "
-            f"not expected {sorted(found - FILES) or 'nothing'}"
+            f"{folder} is no adapter directory: missing {sorted(expected - found) or 'nothing'}, "
+            f"not expected {sorted(found - expected) or 'nothing'}"
         )
-    return {name: read_bytes(folder / name) for name in sorted(FILES)}
+    return files | {name: read_bytes(folder / name) for name in sorted(expected - {SCORING})}
+
+
+def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Write a directory of files whole or not at all; an older one there is replaced.
+
+    Args:
+        folder: the directory.
+        write: writes the files into the empty directory that it is given.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    temporary.mkdir()
+    try:
+        write(temporary)
+        for path in temporary.iterdir():
+            sync(path)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+        sync(folder.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_bytes(path: Path) -> bytes:
@@ -59,31 +89,7 @@ def files_sha256(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def tensors_of(content: bytes, path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, as float32.
-
-    Args:
-        content: the file's.
-        path: where it came from, for errors.
-
-    Raises:
-        AdapterError: it is no safetensors file, or holds something else than finite numbers.
-    """
-    try:
-        tensors: dict[str, Tensor] = load(content)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise AdapterError(f"{path} cannot be read: {error}") from error
-    for name, tensor in tensors.items():
-        if not tensor.is_floating_point():
-            raise AdapterError(f"{path}: {name} holds {tensor.dtype}, not floating-point numbers")
-        tensors[name] = tensor.float()
-        # NumPy looks at the numbers once, torch three times.
-        if not np.isfinite(tensors[name].numpy()).all():
-            raise AdapterError(f"{path}: {name} holds values that are not finite numbers")
-    return tensors
-
-
-def check_names(path: Path, found: Collection[str], expected: Collection[str]) -> None:
+def check_names(path: object, found: Collection[str], expected: Collection[str]) -> None:
     """Refuse a file that lacks a tensor, or holds one too many.
 
     Raises:

@@ -1,52 +1,45 @@
-"""Adapter directories: PEFT's LoRA files, a head, and a record of how it scores.
+"""Adapter directories: an item's edits of the backbone, a head, and a record of how it scores.
 
-Four files and no others: ``adapter_config.json`` and ``adapter_model.safetensors`` as PEFT
-writes and reads them, ``head.safetensors``, and ``scoring.json``.
+Beside ``head.safetensors`` and ``scoring.json`` lie ``adapter_config.json`` and
+``adapter_model.safetensors``, as PEFT writes and reads them, or ``blocks.safetensors`` with blocks
+of the item's own; in a cascade ``student.safetensors`` too; and no other file. Directories of
+students are in ``models.student_adapter``.
 """
 
 import importlib.metadata
-import secrets
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
 from safetensors.torch import save_file
 
 from models.adapter_files import (
+    BLOCKS,
     CONFIG,
-    FILES,
     HEAD,
     SCORING,
+    STUDENT,
     WEIGHTS,
     AdapterError,
     files_sha256,
     read_bytes,
     read_files,
-    sync,
+    write_folder,
     write_json,
 )
 from models.backbone import Backbone
-from models.calibration import Calibration
-from models.head_file import HeadRecord, head_record, head_tensors, read_head
-from models.heads import Head, Scale
+from models.head_file import describes, head_record, head_tensors, read_head
+from models.heads import Head
 from models.lora import LowRank
+from models.own_blocks import OwnBlocks, checked_blocks, read_blocks, save_blocks
 from models.peft_config import read_config
 from models.peft_lora import read_edits, read_tensors, written
-from models.postprocessing import Scaling
+from models.scores import Scale
+from models.scoring_record import Probe, Record, Scoring, files_of, read_record
+from models.student import written as written_student
+from models.student_adapter import StudentAdapter, screening_student
 
 __all__ = [
-    "FILES",
     "Adapter",
     "AdapterError",
     "Probe",
@@ -59,57 +52,7 @@ __all__ = [
 ]
 
 
-# Two special tokens and one of the text's own.
-FEWEST_TOKENS = 3
-# Adapters made before these came lack them.
-ADDED = frozenset({"calibration", "scaling"})
 VERSIONED = ("torch", "transformers", "safetensors", "tokenizers", "numpy")
-
-
-class Probe(BaseModel):
-    """A fixed text of our own and the raw score this adapter gave it when it was made."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    text: str
-    raw_score: FiniteFloat
-
-
-class Scoring(HeadRecord):
-    """The contents of ``scoring.json``.
-
-    Attributes:
-        method: how the backbone is edited.
-        backbone, backbone_sha256: name and hash of the backbone it was made for.
-        score_min, score_max, trait: what is scored.
-        max_tokens: longer texts are cut here.
-        training_data_sha256: hash of what it was trained on; empty where that is not known.
-        recipe, versions: how it was made.
-        probes: see ``models.probes``.
-        calibration: how sure its scores are, see ``models.calibration``; None where it was
-            imported, or made before there was one.
-        scaling: see ``models.postprocessing``; None as above, or where the scores allow none.
-    """
-
-    method: Literal["lora"] = "lora"
-    backbone: str
-    backbone_sha256: str
-    score_min: int
-    score_max: int
-    trait: str
-    max_tokens: int = Field(ge=FEWEST_TOKENS)
-    training_data_sha256: str
-    recipe: dict[str, int | float | str | bool | None]
-    versions: dict[str, str]
-    probes: tuple[Probe, ...]
-    calibration: Calibration | None = None
-    scaling: Scaling | None = None
-
-    @field_validator("score_max")
-    @classmethod
-    def _is_above(cls, score_max: int, others: ValidationInfo) -> int:
-        if score_max <= others.data.get("score_min", score_max):
-            raise ValueError("score_max must be above score_min")
-        return score_max
 
 
 @dataclass(frozen=True)
@@ -119,28 +62,40 @@ class Adapter:
     Attributes:
         edits: low-rank edits by the name of the backbone's layer.
         head: from pooled hidden states to logits.
-        scoring: scale, backbone, limits, provenance and probes; agrees with the head.
+        scoring: scale, backbone, limits, provenance and probes; agrees with head and blocks.
         sha256: hash of its directory; empty while it has none.
+        own: the item's own upper blocks; then there are no low-rank edits.
+        student: scores first, in a cascade; the record says from which confidence its score stands.
 
     Raises:
-        ValueError: ``scoring`` describes another head.
+        ValueError: ``scoring`` describes another head or other blocks.
     """
 
     edits: Mapping[str, LowRank]
     head: Head
     scoring: Scoring
     sha256: str = field(default="")
+    own: OwnBlocks | None = None
+    student: StudentAdapter | None = None
 
     def __post_init__(self) -> None:
-        if not self.scoring.describes(self.head):
+        if not describes(self.scoring, self.head):
             raise ValueError(
                 f"the scoring record is not that of the head, {head_record(self.head)}"
             )
+        first_block = None if self.own is None else self.own.first_block
+        method = "lora" if self.own is None else "partial"
+        if (self.scoring.method, self.scoring.first_block) != (method, first_block):
+            raise ValueError(f"the scoring record is not that of a {method} adapter")
+        if self.own is not None and self.edits:
+            raise ValueError("an adapter has low-rank edits or blocks of its own, never both")
+        if (self.student is None) != (self.scoring.cascade is None):
+            raise ValueError("a cascade is an adapter with a student and a record of both")
 
     @property
     def scale(self) -> Scale:
         """The score scale of the adapter's item."""
-        return Scale(self.scoring.score_min, self.scoring.score_max)
+        return self.scoring.scale
 
 
 def library_versions() -> dict[str, str]:
@@ -149,12 +104,12 @@ def library_versions() -> dict[str, str]:
 
 
 def adapter_sha256(folder: Path) -> str:
-    """Hash over the sorted (name, sha256) pairs of the directory's four files.
+    """Hash over the sorted (name, sha256) pairs of the directory's files, of any method.
 
     Raises:
         AdapterError: a file is missing, or there is one too many.
     """
-    return files_sha256(read_files(folder))
+    return files_sha256(read_files(folder, files_of))
 
 
 def save_adapter(folder: Path, adapter: Adapter) -> str:
@@ -163,19 +118,8 @@ def save_adapter(folder: Path, adapter: Adapter) -> str:
     Returns:
         the directory's ``adapter_sha256``.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
-    temporary.mkdir()
-    try:
-        _write_files(temporary, adapter)
-        digest = adapter_sha256(temporary)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
-        sync(folder.parent)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return digest
+    write_folder(folder, lambda temporary: _write_files(temporary, adapter))
+    return adapter_sha256(folder)
 
 
 def load_adapter(
@@ -192,58 +136,57 @@ def load_adapter(
 
     Raises:
         AdapterError: another hash, missing or extra files or tensors, wrong shapes, values that
-            are not finite, another backbone, or a kind of LoRA that cannot be merged.
+            are not finite, another backbone, a kind of LoRA that cannot be merged, or blocks that
+            do not fit the backbone.
     """
-    files = read_files(folder)
+    files = read_files(folder, files_of)
     digest = files_sha256(files)
     if expected_sha256 is not None and digest != expected_sha256:
         raise AdapterError(
             f"{folder} has sha256 {digest[:12]}, {expected_sha256[:12]} was registered: remove "
             "the folder, and it is fetched from the registry again"
         )
-    scoring = _scoring(files[SCORING], folder / SCORING)
+    scoring = read_record(files[SCORING], folder / SCORING)
+    if not isinstance(scoring, Scoring):
+        raise AdapterError(f"{folder} holds a student, which edits no backbone")
     if scoring.backbone_sha256 != backbone.sha256:
         raise AdapterError(
             f"{folder} was trained on {scoring.backbone} ({scoring.backbone_sha256[:12]}), "
             f"the loaded backbone is {backbone.name} ({backbone.sha256[:12]}): train it again, "
             "or set the backbone it was made for"
         )
-    edits = _read_edits(files, folder, backbone)
-    scale = Scale(scoring.score_min, scoring.score_max)
-    head = read_head(files[HEAD], folder / HEAD, scoring, scale, backbone.hidden_size)
-    return Adapter(edits, head, scoring, digest)
+    head = read_head(files[HEAD], folder / HEAD, scoring, scoring.scale, backbone.hidden_size)
+    student = None
+    if scoring.cascade is not None:
+        student = screening_student(files[STUDENT], scoring.cascade.student, folder)
+    if scoring.method == "lora":
+        edits = _read_edits(files, folder, backbone)
+        return Adapter(edits, head, scoring, digest, student=student)
+    own = _read_own(files, folder, scoring, backbone)
+    return Adapter({}, head, scoring, digest, own, student)
 
 
 def _write_files(folder: Path, adapter: Adapter) -> None:
-    config, tensors = written(adapter.edits)
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    if adapter.own is not None:
+        save_blocks(folder / BLOCKS, adapter.own)
+    else:
+        config, tensors = written(adapter.edits)
+        save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+        config["base_model_name_or_path"] = adapter.scoring.backbone
+        write_json(folder / CONFIG, config)
+    if adapter.student is not None:
+        (folder / STUDENT).write_bytes(written_student(adapter.student.student))
     save_file(head_tensors(adapter.head), folder / HEAD, metadata={"format": "pt"})
-    config["base_model_name_or_path"] = adapter.scoring.backbone
-    write_json(folder / CONFIG, config)
     write_json(folder / SCORING, adapter.scoring.model_dump())
-    for name in FILES:
-        sync(folder / name)
 
 
-def read_scoring(folder: Path) -> Scoring:
-    """The scoring record of an adapter directory, nothing else being looked at.
+def read_scoring(folder: Path) -> Record:
+    """The scoring record of an adapter directory of any method, nothing else being looked at.
 
     Raises:
         AdapterError: it cannot be read, or does not follow the format.
     """
-    return _scoring(read_bytes(folder / SCORING), folder / SCORING)
-
-
-def _scoring(content: bytes, path: Path) -> Scoring:
-    try:
-        scoring = Scoring.model_validate_json(content)
-        # What may be left out when a record is made is never guessed when one is read.
-        wrong = Scoring.model_fields.keys() - scoring.model_fields_set - ADDED
-    except ValidationError as error:
-        wrong = {".".join(map(str, found["loc"])) or "its JSON" for found in error.errors()}
-    if wrong:
-        raise AdapterError(f"{path} does not follow the format: see {', '.join(sorted(wrong))}")
-    return scoring
+    return read_record(read_bytes(folder / SCORING), folder / SCORING)
 
 
 def _read_edits(files: Mapping[str, bytes], folder: Path, backbone: Backbone) -> dict[str, LowRank]:
@@ -262,3 +205,11 @@ def _read_edits(files: Mapping[str, bytes], folder: Path, backbone: Backbone) ->
             "`gradeline import-adapter`, which puts that layer into the head"
         )
     return edits
+
+
+def _read_own(
+    files: Mapping[str, bytes], folder: Path, scoring: Scoring, backbone: Backbone
+) -> OwnBlocks:
+    own = read_blocks(files[BLOCKS], folder / BLOCKS, scoring.first_block or 0)
+    checked_blocks(own, backbone.model, folder / BLOCKS)
+    return own

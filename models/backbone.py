@@ -115,7 +115,7 @@ def load_backbone(name_or_path: str, max_tokens: int = 256) -> Backbone:
             fast tokeniser, lacks some of its weights, or is of a family that cannot be run.
     """
     files = resolve_backbone(name_or_path)
-    model, tokenizer = _load(files.folder)
+    model, tokenizer = _model(files.folder), load_tokenizer(files.folder)
     offset = _position_offset(model)
     backbone = Backbone(
         name=files.name,
@@ -177,9 +177,30 @@ def _file_sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _load(folder: Path) -> tuple[Any, "Tokenizer"]:
+def load_tokenizer(folder: Path) -> "Tokenizer":
+    """A backbone's tokeniser; it does not truncate, and gives every text a token or more.
+
+    Raises:
+        BackboneError: the folder holds no fast tokeniser, or one that makes nothing of an empty
+            text and names no token to stand for it.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        fast = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
+        tokenizer: Tokenizer = fast.backend_tokenizer
+    except (OSError, ValueError, AttributeError) as error:
+        raise BackboneError(f"{folder} holds no tokeniser we can load: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if not tokenizer.encode("").ids:
+        _give_empty_texts_a_token(folder, tokenizer, fast)
+    return tokenizer
+
+
+def _model(folder: Path) -> Any:
     import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel
     from transformers.utils import logging
 
     from models.families import keep_rotary_exact
@@ -193,19 +214,13 @@ def _load(folder: Path) -> tuple[Any, "Tokenizer"]:
             local_files_only=True,
             output_loading_info=True,
         )
-        fast = AutoTokenizer.from_pretrained(folder, use_fast=True, local_files_only=True)
-        tokenizer: Tokenizer = fast.backend_tokenizer
     except (OSError, ValueError, AttributeError) as error:
         raise BackboneError(f"{folder} is no text model we can load: {error}") from error
     _refuse_random_weights(folder, loading)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    if not tokenizer.encode("").ids:
-        _give_empty_texts_a_token(folder, tokenizer, fast)
     keep_rotary_exact(model)
     # A decoder would keep keys and values for a next token that never comes.
     model.config.use_cache = False
-    return model.eval().requires_grad_(False), tokenizer
+    return model.eval().requires_grad_(False)
 
 
 def _refuse_random_weights(folder: Path, loading: Any) -> None:

@@ -5,6 +5,8 @@ apart, and writes GELU and each residual sum to memory by themselves. The embedd
 library's own.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm
 
 from models.attention import attend, supports
-from models.edits import Edits, Unit
+from models.edits import NO_EDITS, Edits, OwnUpper, Trunk, Unit
 from models.kernels import DTYPES, Linear, Precision, Products
+from models.own_blocks import OwnBlocks, modules_of
 from models.packing import Packed
 
 FAMILIES = frozenset({"bert", "roberta", "xlm-roberta", "camembert"})
@@ -39,89 +42,153 @@ def supports_model(model: Any) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Block:
+    """One block, laid out for the kernels.
+
+    Attributes:
+        name: before the names of its units, as in ``3.qkv``.
+        linears: by part, see PARTS.
+        norms: after attention and after the feed-forward layers.
+    """
+
+    name: str
+    linears: Mapping[str, Linear]
+    norms: tuple[nn.LayerNorm, nn.LayerNorm]
+
+
 class BertForward:
     """Embeddings, then blocks of attention and feed-forward, each followed by a LayerNorm."""
 
     def __init__(self, model: Any, precision: Precision, products: Products):
-        self.units = _units(model)
+        self.units = {
+            f"{number}.{part}": unit
+            for number, block in enumerate(model.encoder.layer)
+            for part, unit in _units(block, f"encoder.layer.{number}.").items()
+        }
         self.branched = frozenset(name for name, unit in self.units.items() if unit.takes_branches)
-        self._dtype, self._products = DTYPES[precision], products
+        self._dtype, self._products, self._model = DTYPES[precision], products, model
         self._embeddings = model.embeddings
         self._approximate = GELU[model.config.hidden_act]
         self._heads = int(model.config.num_attention_heads)
         head_size = int(model.config.hidden_size) // self._heads
         self._scale = head_size**-0.5
-        self._norms = [
-            (block.attention.output.LayerNorm, block.output.LayerNorm)
-            for block in model.encoder.layer
+        self._blocks = [
+            self._block(str(number), block) for number, block in enumerate(model.encoder.layer)
         ]
-        self._pristine = {
-            name: unit.merged({}, products, self._dtype) for name, unit in self.units.items()
-        }
 
-    def hidden_states(self, packed: Packed, edits: Edits, rows: Tensor | None = None) -> Tensor:
+    def cut(self, depth: int) -> int:
+        """The number of blocks up to ``depth`` below which the forward can be cut."""
+        return min(depth, len(self._blocks) - 1)
+
+    def laid_out(self, own: OwnBlocks) -> OwnUpper:
+        """An item's own blocks, ready to run."""
+        blocks = [
+            self._block(f"own {number}", block)
+            for number, block in enumerate(modules_of(own, self._model))
+        ]
+        return OwnUpper(own.first_block, blocks)
+
+    def trunk(self, packed: Packed, depth: int) -> Tensor:
+        """States after the first ``depth`` blocks, [tokens, hidden_size], filler included."""
+        states, spans = self._embedded(packed), _spans(packed)
+        for block in self._blocks[:depth]:
+            states = self._through(block, states, spans, NO_EDITS)
+        return states
+
+    def hidden_states(
+        self,
+        packed: Packed,
+        edits: Edits,
+        rows: Tensor | None = None,
+        trunk: Trunk | None = None,
+    ) -> Tensor:
         """Last hidden states, [tokens, hidden_size], filler included.
 
         Args:
             packed: the texts.
-            edits: merged units and branches.
+            edits: merged units and branches, or own blocks.
             rows: int64 [n]; only these tokens' states are wanted, [n, hidden_size], one per text.
+            trunk: what ``trunk`` made of the texts, where it is known.
         """
-        states = self._embeddings(input_ids=packed.input_ids, position_ids=packed.position_ids)
-        states = states[0].to(self._dtype)
-        spans = torch.stack([packed.starts, packed.lengths] * 2, dim=1)
-        last = len(self._norms) - 1
-        for number in range(last):
-            attended = self._attended(number, states, spans, edits)
-            states = self._fed_forward(number, states, attended, edits)
+        done, states = (0, self._embedded(packed)) if trunk is None else trunk
+        spans, blocks = _spans(packed), self._blocks
+        if edits.own is not None:
+            blocks = [*blocks[: edits.own.first_block], *edits.own.blocks]
+        *others, last = blocks[done:]
+        for number, block in enumerate(others, done):
+            here = edits if number >= edits.first_block else NO_EDITS
+            states = self._through(block, states, spans, here)
         if rows is None or edits.segments:
-            attended = self._attended(last, states, spans, edits)
-            states = self._fed_forward(last, states, attended, edits)
+            states = self._through(last, states, spans, edits)
             return states if rows is None else states[rows]
         # Only these tokens ask; what follows their attention is computed for them alone.
         spans = torch.stack([rows, torch.ones_like(rows), packed.starts, packed.lengths], dim=1)
         attended = self._attended(last, states, spans, edits)[rows]
         return self._fed_forward(last, states[rows], attended, edits)
 
-    def _attended(self, number: int, states: Tensor, spans: Tensor, edits: Edits) -> Tensor:
-        qkv = self._plain(f"{number}.qkv", states, edits)
+    def _embedded(self, packed: Packed) -> Tensor:
+        states = self._embeddings(input_ids=packed.input_ids, position_ids=packed.position_ids)
+        return states[0].to(self._dtype)  # type: ignore[no-any-return]
+
+    def _block(self, name: str, block: Any) -> Block:
+        linears = {
+            part: unit.merged({}, self._products, self._dtype)
+            for part, unit in _units(block).items()
+        }
+        return Block(name, linears, (block.attention.output.LayerNorm, block.output.LayerNorm))
+
+    def _through(self, block: Block, states: Tensor, spans: Tensor, edits: Edits) -> Tensor:
+        return self._fed_forward(block, states, self._attended(block, states, spans, edits), edits)
+
+    def _attended(self, block: Block, states: Tensor, spans: Tensor, edits: Edits) -> Tensor:
+        qkv = self._plain(block, "qkv", states, edits)
         query, key, value = torch.split(qkv, states.shape[1], dim=1)
         return attend(query, key, value, spans, self._heads, self._scale)
 
-    def _fed_forward(self, number: int, states: Tensor, attended: Tensor, edits: Edits) -> Tensor:
-        first_norm, second_norm = self._norms[number]
-        states = _normed(self._plus(f"{number}.out", attended, states, edits), first_norm)
-        wide = self._then_gelu(f"{number}.up", states, edits)
-        return _normed(self._plus(f"{number}.down", wide, states, edits), second_norm)
+    def _fed_forward(self, block: Block, states: Tensor, attended: Tensor, edits: Edits) -> Tensor:
+        first_norm, second_norm = block.norms
+        states = _normed(self._plus(block, "out", attended, states, edits), first_norm)
+        wide = self._then_gelu(block, "up", states, edits)
+        return _normed(self._plus(block, "down", wide, states, edits), second_norm)
 
-    def _plain(self, unit: str, states: Tensor, edits: Edits) -> Tensor:
-        output = self._products.plain(states, self._layer(unit, edits))
-        edits.add_branches(unit, states, output)
+    def _plain(self, block: Block, part: str, states: Tensor, edits: Edits) -> Tensor:
+        output = self._products.plain(states, _layer(block, part, edits))
+        edits.add_branches(f"{block.name}.{part}", states, output)
         return output
 
-    def _plus(self, unit: str, states: Tensor, residual: Tensor, edits: Edits) -> Tensor:
-        output = self._products.plus(states, self._layer(unit, edits), residual)
-        edits.add_branches(unit, states, output)
+    def _plus(
+        self, block: Block, part: str, states: Tensor, residual: Tensor, edits: Edits
+    ) -> Tensor:
+        output = self._products.plus(states, _layer(block, part, edits), residual)
+        edits.add_branches(f"{block.name}.{part}", states, output)
         return output
 
-    def _then_gelu(self, unit: str, states: Tensor, edits: Edits) -> Tensor:
+    def _then_gelu(self, block: Block, part: str, states: Tensor, edits: Edits) -> Tensor:
         if edits.segments:  # whatever the neighbours edit: a score must not depend on them
-            return gelu(self._plain(unit, states, edits), approximate=self._approximate)
-        return self._products.then_gelu(states, self._layer(unit, edits), self._approximate)
+            return gelu(self._plain(block, part, states, edits), approximate=self._approximate)
+        return self._products.then_gelu(states, _layer(block, part, edits), self._approximate)
 
-    def _layer(self, unit: str, edits: Edits) -> Linear:
-        return edits.merged.get(unit) or self._pristine[unit]
+
+def _layer(block: Block, part: str, edits: Edits) -> Linear:
+    return edits.merged.get(f"{block.name}.{part}") or block.linears[part]
+
+
+def _spans(packed: Packed) -> Tensor:
+    """Which tokens ask, and whom: of each text all, all."""
+    return torch.stack([packed.starts, packed.lengths] * 2, dim=1)
 
 
 def _normed(states: Tensor, norm: nn.LayerNorm) -> Tensor:
     return layer_norm(states, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
 
 
-def _units(model: Any) -> dict[str, Unit]:
-    units = {}
-    for number, block in enumerate(model.encoder.layer):
-        for part, names in PARTS.items():
-            layers = tuple(block.get_submodule(name) for name in names)
-            whole = tuple(f"encoder.layer.{number}.{name}" for name in names)
-            units[f"{number}.{part}"] = Unit(whole, layers)
-    return units
+def _units(block: Any, prefix: str = "") -> dict[str, Unit]:
+    """A block's units by part; their layers' names begin with the prefix."""
+    return {
+        part: Unit(
+            tuple(prefix + name for name in names),
+            tuple(block.get_submodule(name) for name in names),
+        )
+        for part, names in PARTS.items()
+    }

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.agreement import expected_calibration_error, risk_coverage
-from models.heads import Scale
+from models.scores import Scale
 
 Floats = NDArray[np.float64]
 

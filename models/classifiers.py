@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from models.adapter_files import AdapterError
-from models.heads import Activation, Pooling
+from models.scoring_record import Activation, Pooling
 
 POOLINGS: dict[str, Pooling] = {"cls": "first", "mean": "mean"}
 ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "relu": "relu", "tanh": "tanh"}

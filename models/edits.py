@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -152,6 +153,31 @@ class Branch:
 Branches = Mapping[str, Branch | GroupedBranch]
 
 
+class Trunk(NamedTuple):
+    """What the backbone's first blocks made of a batch's texts, before any edit.
+
+    Attributes:
+        depth: number of those blocks.
+        states: [tokens, hidden_size], filler included.
+    """
+
+    depth: int
+    states: Tensor
+
+
+@dataclass(frozen=True)
+class OwnUpper:
+    """An item's own upper blocks, laid out by a family's forward, which alone reads them.
+
+    Attributes:
+        first_block: number of the backbone's blocks below.
+        blocks: what follows them.
+    """
+
+    first_block: int
+    blocks: Any
+
+
 @dataclass(frozen=True)
 class Segment:
     """Tokens of a batch that one adapter's branches apply to."""
@@ -168,10 +194,15 @@ class Edits:
     Attributes:
         merged: units with one adapter written in, for the whole batch.
         segments: branches for parts of the batch.
+        own: blocks that stand in for the backbone's upper ones.
+        first_block: number of the backbone's blocks below the lowest that branches edit; a score
+            depends on it, as blocks with branches round elsewhere than blocks without.
     """
 
     merged: Mapping[str, Linear] = field(default_factory=dict)
     segments: Sequence[Segment] = ()
+    own: OwnUpper | None = None
+    first_block: int = 0
     _sent: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def add_branches(self, unit: str, rows: Tensor, output: Tensor) -> None:

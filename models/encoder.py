@@ -1,25 +1,31 @@
 """A backbone made ready to score: one precision, this machine's kernels, any adapter's edits."""
 
-import copy
-import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from models import bert
 from models.adapters import Adapter, AdapterError
 from models.backbone import Backbone
 from models.costs import merge_cost
 from models.devices import CPU, fetched, moved
-from models.edits import NO_EDITS, Branches, Edits, Unit
-from models.heads import Pooling
-from models.kernels import DTYPES, Linear, Precision, Products, Rows, fastest_products
-from models.lora import LowRank
-from models.packing import Packed, hidden_states, mean_by_text, pack, runs_packed
+from models.edits import Branches, Edits, OwnUpper, Trunk, Unit
+from models.kernels import DTYPES, Precision, Rows, fastest_products
+from models.library_forward import LibraryForward
+from models.lora import LowRank, block_of, in_blocks
+from models.own_blocks import OwnBlocks
+from models.packing import Packed, mean_by_text, pack
+from models.scoring_record import Pooling
 from models.self_check import check
+
+# A batch's tokens are rounded up by less than this share of them: every new shape costs the
+# kernels a preparation that takes as long as dozens of tokens, and a megabyte that stays.
+SHAPE_SHARE = 16
+FEWEST_SHAPE_STEP = 8
 
 
 class Forward(Protocol):
@@ -28,7 +34,25 @@ class Forward(Protocol):
     units: Mapping[str, Unit]
     branched: frozenset[str]  # the units that may run with branches
 
-    def hidden_states(self, packed: Packed, edits: Edits, rows: Tensor | None = None) -> Tensor:
+    def cut(self, depth: int) -> int:
+        """See ``models.bert.BertForward``."""
+        ...
+
+    def laid_out(self, own: OwnBlocks) -> OwnUpper:
+        """See ``models.bert.BertForward``."""
+        ...
+
+    def trunk(self, packed: Packed, depth: int) -> Tensor:
+        """See ``models.bert.BertForward``."""
+        ...
+
+    def hidden_states(
+        self,
+        packed: Packed,
+        edits: Edits,
+        rows: Tensor | None = None,
+        trunk: Trunk | None = None,
+    ) -> Tensor:
         """See ``models.bert.BertForward``."""
         ...
 
@@ -41,8 +65,8 @@ class Encoder:
 
     def __init__(self, backbone: Backbone, precision: Precision, device: torch.device = CPU):
         self.precision = precision
-        self.position_offset = backbone.position_offset
-        self._device = device
+        self._position_offset = backbone.position_offset
+        self.device = device
         self._products = fastest_products(precision) if device == CPU else Rows()
         model = backbone.model if device == CPU else moved(backbone.model, device)
         own = device == CPU and bert.supports_model(model)
@@ -72,47 +96,88 @@ class Encoder:
         per_token = sum(unit.branch_size(adapter.edits) for unit in units)
         return self._merge_cost * sum(unit.size for unit in units) / per_token
 
-    def merged(self, adapter: Adapter) -> dict[str, Linear]:
-        """The units that an adapter edits, with its edits written in.
+    def depth(self, adapter: Adapter) -> int:
+        """Number of the backbone's lower blocks that an adapter leaves as they are.
+
+        0 where the family's forward cannot be cut.
+        """
+        if adapter.own is not None:
+            return self._forward.cut(adapter.own.first_block)
+        if not adapter.edits:
+            return self._forward.cut(len(self._unit_of))  # no model has as many blocks as layers
+        if any(not in_blocks(name) for name in adapter.edits):
+            return 0
+        return self._forward.cut(min(map(block_of, adapter.edits)))
+
+    def weight_bytes(self, adapter: Adapter) -> int:
+        """Memory that ``merged`` takes."""
+        own = () if adapter.own is None else adapter.own.blocks
+        size = sum(self._forward.units[name].size for name in self._edited(adapter))
+        size += sum(tensor.numel() for block in own for tensor in block.values())
+        return size * DTYPES[self.precision].itemsize
+
+    def merged(self, adapter: Adapter) -> Edits:
+        """The units that an adapter edits with its edits written in, or its own blocks.
 
         Raises:
             AdapterError: it edits a layer that scoring does not use.
         """
         edits, dtype = self._here(adapter), DTYPES[self.precision]
         with torch.inference_mode():
-            return {
+            own = None if adapter.own is None else self._forward.laid_out(adapter.own)
+            merged = {
                 unit: self._forward.units[unit].merged(edits, self._products, dtype)
                 for unit in self._edited(adapter)
             }
+            return Edits(merged, own=own)
 
     def branches(self, adapter: Adapter) -> Branches:
         """The adapter's edits as branches, by unit."""
         edits, dtype = self._here(adapter), DTYPES[self.precision]
         units = {name: self._forward.units[name] for name in self._edited(adapter)}
         with torch.inference_mode():
-            if self._device == CPU:
+            if self.device == CPU:
                 return {name: unit.branch(edits, dtype) for name, unit in units.items()}
             return {name: unit.grouped_branch(edits, dtype) for name, unit in units.items()}
 
-    def pooled(self, packed: Packed, edits: Edits, pooling: Pooling) -> Tensor:
+    def packed(self, token_ids: Sequence[NDArray[np.int64]]) -> Packed:
+        """Texts laid end to end, with filler up to a number of tokens that is met often."""
+        step = _shape_step(sum(map(len, token_ids)))
+        return pack(token_ids, position_offset=self._position_offset, round_to=step)
+
+    def trunk(self, packed: Packed, depth: int) -> Trunk | None:
+        """What the backbone's first ``depth`` blocks make of texts; None for depth 0."""
+        if depth == 0:
+            return None
+        with torch.inference_mode():
+            return Trunk(depth, self._forward.trunk(self._moved(packed), depth))
+
+    def pooled(
+        self, packed: Packed, edits: Edits, pooling: Pooling, trunk: Trunk | None = None
+    ) -> Tensor:
         """One vector per text, float32 [n, hidden_size].
 
         Args:
             packed: the texts.
             edits: of one adapter, or of several that share the batch.
             pooling: mean over a text's tokens, or its first or last one.
+            trunk: of the same texts, no deeper than the edits allow.
         """
         with torch.inference_mode():
-            packed = packed if self._device == CPU else packed.to(self._device)
+            packed = self._moved(packed)
             if pooling == "mean":
-                return fetched(mean_by_text(self._forward.hidden_states(packed, edits), packed))
+                states = self._forward.hidden_states(packed, edits, trunk=trunk)
+                return fetched(mean_by_text(states, packed))
             rows = packed.starts if pooling == "first" else packed.starts + packed.lengths - 1
-            return fetched(self._forward.hidden_states(packed, edits, rows).float())
+            return fetched(self._forward.hidden_states(packed, edits, rows, trunk).float())
+
+    def _moved(self, packed: Packed) -> Packed:
+        return packed if self.device == CPU else packed.to(self.device)
 
     def _here(self, adapter: Adapter) -> Mapping[str, LowRank]:
-        if self._device == CPU:
+        if self.device == CPU:
             return adapter.edits
-        return {name: edit.to(self._device) for name, edit in adapter.edits.items()}
+        return {name: edit.to(self.device) for name, edit in adapter.edits.items()}
 
     def _edited(self, adapter: Adapter) -> list[str]:
         unused = sorted(adapter.edits.keys() - self._unit_of.keys())
@@ -124,72 +189,6 @@ class Encoder:
         return sorted({self._unit_of[name] for name in adapter.edits})
 
 
-class LibraryForward:
-    """The library's own forward, its linear layers replaced by the kernels.
-
-    The replaced layers look up the weights of the batch in hand, one batch per thread.
-    """
-
-    def __init__(self, model: Any, precision: Precision, products: Products):
-        dtype = DTYPES[precision]
-        self.units = {
-            name: Unit((name,), (layer,))
-            for name, layer in model.named_modules()
-            if isinstance(layer, nn.Linear)
-        }
-        self._batch = threading.local()
-        layers = {
-            name: _Looked(name, unit.merged({}, products, dtype), products, self._batch)
-            for name, unit in self.units.items()
-        }
-        originals = {id(unit.layers[0]): layers[name] for name, unit in self.units.items()}
-        # Copied as if the linear layers had been replaced already: their weights are not copied.
-        self._model = copy.deepcopy(model, originals).to(dtype)
-        self._batch.edits = NO_EDITS
-        self.branched = self._per_token(layers) if runs_packed(model) else frozenset()
-
-    def hidden_states(self, packed: Packed, edits: Edits, rows: Tensor | None = None) -> Tensor:
-        """See ``models.bert.BertForward``; every token is computed."""
-        self._batch.edits = edits
-        states = hidden_states(self._model, packed)
-        return states if rows is None else states[rows]
-
-    def _per_token(self, layers: Mapping[str, nn.Module]) -> frozenset[str]:
-        """The units that are given every token of a packed batch, in its order."""
-        device = next(iter(self.units.values())).layers[0].weight.device
-        packed = pack([np.zeros(3, dtype=np.int64), np.zeros(4, dtype=np.int64)]).to(device)
-        shapes: dict[str, torch.Size] = {}
-
-        def note(name: str, inputs: tuple[Tensor, ...]) -> None:
-            shapes[name] = inputs[0].shape[:-1]
-
-        hooks = [
-            layer.register_forward_pre_hook(lambda _, inputs, name=name: note(name, inputs))
-            for name, layer in layers.items()
-        ]
-        with torch.inference_mode():
-            hidden_states(self._model, packed)
-        for hook in hooks:
-            hook.remove()
-        whole = packed.input_ids.shape
-        return frozenset(
-            name
-            for name, shape in shapes.items()
-            if shape == whole and self.units[name].takes_branches
-        )
-
-
-class _Looked(nn.Module):
-    """A linear layer that takes its weight from the batch in hand, or the pristine one."""
-
-    def __init__(self, name: str, pristine: Linear, products: Products, batch: threading.local):
-        super().__init__()
-        self._name, self._pristine, self._products, self._batch = name, pristine, products, batch
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        edits: Edits = self._batch.edits
-        layer = edits.merged.get(self._name) or self._pristine
-        rows = inputs.reshape(-1, inputs.shape[-1])
-        output = self._products.plain(rows, layer)
-        edits.add_branches(self._name, rows, output)
-        return output.reshape(*inputs.shape[:-1], -1)
+def _shape_step(tokens: int) -> int:
+    """Tokens are rounded up to a multiple of this, a power of two."""
+    return max(FEWEST_SHAPE_STEP, 1 << (max(tokens // SHAPE_SHARE, 1).bit_length() - 1))

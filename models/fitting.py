@@ -10,10 +10,33 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.agreement import quadratic_weighted_kappa
-from models.heads import Scale, ScoreColumns, ordinal_loss, ordinal_targets, read_out
+from models.heads import ordinal_loss, ordinal_targets, read_out
 from models.packing import Packed, hidden_states, mean_by_text, pack
+from models.recipes import Recipe, Schedule
+from models.scores import Scale, ScoreColumns
 from models.stopping import Stopping
 from models.text import budget_batches
+
+__all__ = [
+    "Epoch",
+    "Examples",
+    "Loss",
+    "Prepared",
+    "Recipe",
+    "Trainee",
+    "class_weights",
+    "fit",
+    "human_loss",
+    "optimizer_for",
+    "predict",
+    "predicted_logits",
+    "prepare",
+    "prepared",
+    "states_of",
+]
+
+# From threshold logits, float32 [m, K-1], and which texts they are of, int64 [m], to a loss.
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 # In training attention is cheap beside the rest, so a batch's texts share few, wide groups.
 TRAINING_SLACK_TOKENS = 32
@@ -24,52 +47,19 @@ KEPT_TOKENS = 500_000
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How an item's weights are trained.
+class Examples:
+    """Texts of one item.
 
     Attributes:
-        rank, alpha: of the low-rank edits; their scaling is alpha / rank.
-        frozen_share: share of the encoder's blocks, from below, that are left as they are; what
-            they make of a text is then computed once.
-        updates: optimiser steps to aim at; see ``epochs_for``.
-        min_epochs, max_epochs: bounds on the number of passes over the responses.
-        batch_size: responses per step.
-        learning_rate, head_learning_rate: peak rates of the edits and of the head.
-        warmup: share of the steps in which the rate rises; then it falls to zero.
-        weight_decay: AdamW's, on every trained weight.
-        class_weight_power: a response weighs as its score's frequency to minus this power.
-        patience: epochs in a row that validation must find clearly worse than the best so far
-            before training stops; see ``models.stopping``.
-        seed: of the edits' start and of the order of responses.
+        token_ids: n int64 arrays.
+        human_scores: float64 [n].
+        below: what the trainee's lower part makes of each, [length, hidden_size], where that is
+            known already.
     """
-
-    rank: int = 8
-    alpha: float = 16.0
-    frozen_share: float = 0.5
-    updates: int = 100
-    min_epochs: int = 5
-    max_epochs: int = 12
-    batch_size: int = 8
-    learning_rate: float = 1.5e-3
-    head_learning_rate: float = 1.5e-3
-    warmup: float = 0.1
-    weight_decay: float = 0.01
-    class_weight_power: float = 0.5
-    patience: int = 3
-    seed: int = 20
-
-    def epochs_for(self, n: int) -> int:
-        """Passes over n responses: about ``updates`` steps, within the bounds."""
-        steps = -(-n // self.batch_size)
-        return min(max(round(self.updates / steps), self.min_epochs), self.max_epochs)
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Texts as token ids, n int64 arrays, and their human scores, float64 [n]."""
 
     token_ids: Sequence[NDArray[np.int64]]
     human_scores: NDArray[np.float64]
+    below: list[Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +85,8 @@ class Trainee:
     """An encoder and a head, with the parameter groups that the optimiser moves.
 
     Attributes:
-        lower: the frozen part below the first trained block, if the encoder was cut.
+        lower: the frozen part below the first trained block, if the encoder was cut; not needed
+            for texts whose states below are known.
         upper: the rest of the encoder, or all of it.
         head: [K-1] logits from a mean hidden state.
         groups: as torch optimisers take them.
@@ -113,24 +104,9 @@ class Trainee:
         """All trained parameters."""
         return [parameter for group in self.groups for parameter in group["params"]]
 
-    def below(self, token_ids: Sequence[NDArray[np.int64]]) -> list[Tensor] | None:
-        """What the lower part makes of each text, n of [length, hidden_size]; None if too big."""
-        lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
-        if self.lower is None or lengths.sum() > KEPT_TOKENS:
-            return None
-        states: list[Tensor] = [torch.empty(0)] * len(token_ids)
-        with torch.no_grad():
-            for batch in budget_batches(lengths, EVALUATION_TOKENS):
-                packed = self._pack([token_ids[i] for i in batch])
-                sizes = [*lengths[batch].tolist(), packed.filler]
-                parts = torch.split(hidden_states(self.lower, packed), sizes)
-                for i, part in zip(batch, parts, strict=False):
-                    states[i] = part.clone()
-        return states
-
     def logits(self, texts: "Prepared", chosen: NDArray[np.int64]) -> Tensor:
         """Threshold logits of the chosen texts, float32 [len(chosen), K-1]."""
-        packed = self._pack([texts.token_ids[i] for i in chosen])
+        packed = _packed([texts.token_ids[i] for i in chosen], self.position_offset)
         states = hidden_states(self.upper, packed, self._states(texts, chosen, packed))
         logits: Tensor = self.head(mean_by_text(states, packed))
         return logits
@@ -138,21 +114,12 @@ class Trainee:
     def _states(
         self, texts: "Prepared", chosen: NDArray[np.int64], packed: Packed
     ) -> Tensor | None:
+        if texts.below is not None:
+            return _laid_out([texts.below[i] for i in chosen], packed)
         if self.lower is None:
             return None
-        if texts.below is None:
-            with torch.no_grad():
-                return hidden_states(self.lower, packed)
-        rows = [texts.below[i] for i in chosen]
-        return torch.cat([*rows, rows[0].new_zeros(packed.filler, rows[0].shape[1])])
-
-    def _pack(self, token_ids: Sequence[NDArray[np.int64]]) -> Packed:
-        return pack(
-            token_ids,
-            position_offset=self.position_offset,
-            slack_tokens=TRAINING_SLACK_TOKENS,
-            round_to=TRAINING_ROUND_TO,
-        )
+        with torch.no_grad():
+            return hidden_states(self.lower, packed)
 
 
 @dataclass(frozen=True)
@@ -165,17 +132,63 @@ class Prepared:
 
 def prepare(trainee: Trainee, token_ids: Sequence[NDArray[np.int64]]) -> Prepared:
     """Do once what training does not change."""
-    return Prepared(token_ids, trainee.below(token_ids))
+    if trainee.lower is None:
+        return Prepared(token_ids, None)
+    return Prepared(token_ids, states_of(trainee.lower, token_ids, trainee.position_offset))
+
+
+def prepared(trainee: Trainee, examples: Examples) -> Prepared:
+    """The same for examples, whose states below may be known already."""
+    if examples.below is None:
+        return prepare(trainee, examples.token_ids)
+    return Prepared(examples.token_ids, examples.below)
+
+
+def states_of(
+    frozen: nn.Module,
+    token_ids: Sequence[NDArray[np.int64]],
+    position_offset: int,
+    below: Sequence[Tensor] | None = None,
+) -> list[Tensor] | None:
+    """What a frozen part of an encoder makes of each text, n of [length, hidden_size].
+
+    Args:
+        frozen: the lower part, or one that follows it.
+        token_ids: n int64 arrays.
+        position_offset: the backbone's.
+        below: what the part below it made of them.
+
+    Returns:
+        the states; None where they are too many to keep, see KEPT_TOKENS.
+    """
+    lengths = np.array([len(ids) for ids in token_ids], dtype=np.int64)
+    if lengths.sum() > KEPT_TOKENS:
+        return None
+    states: list[Tensor] = [torch.empty(0)] * len(token_ids)
+    with torch.no_grad():
+        for batch in budget_batches(lengths, EVALUATION_TOKENS):
+            packed = _packed([token_ids[i] for i in batch], position_offset)
+            rows = None if below is None else _laid_out([below[i] for i in batch], packed)
+            sizes = [*lengths[batch].tolist(), packed.filler]
+            parts = torch.split(hidden_states(frozen, packed, rows), sizes)
+            for i, part in zip(batch, parts, strict=False):
+                states[i] = part.clone()
+    return states
 
 
 def predict(trainee: Trainee, texts: Prepared, scale: Scale) -> ScoreColumns:
     """Score n texts with the weights as they stand."""
+    return read_out(predicted_logits(trainee, texts, scale), scale)
+
+
+def predicted_logits(trainee: Trainee, texts: Prepared, scale: Scale) -> Tensor:
+    """Threshold logits of n texts with the weights as they stand, float32 [n, K-1]."""
     lengths = np.array([len(ids) for ids in texts.token_ids], dtype=np.int64)
     logits = torch.empty(len(lengths), scale.n_points - 1)
     with torch.no_grad():
         for batch in budget_batches(lengths, EVALUATION_TOKENS):
             logits[torch.from_numpy(batch)] = trainee.logits(texts, batch)
-    return read_out(logits, scale)
+    return logits
 
 
 def fit(
@@ -183,8 +196,9 @@ def fit(
     training: Examples,
     validation: Examples,
     scale: Scale,
-    recipe: Recipe,
+    recipe: Schedule,
     on_epoch: Callable[[Epoch, int], None] | None = None,
+    loss: Loss | None = None,
 ) -> list[Epoch]:
     """Train, and leave the trainee with the weights of the epoch that ``Stopping`` keeps.
 
@@ -195,10 +209,12 @@ def fit(
         scale: the item's score scale.
         recipe: rates, sizes and seed; the same recipe on the same data gives the same weights.
         on_epoch: called after each epoch with it and the number of planned ones.
+        loss: of a batch of the training responses; None: ``human_loss``.
     """
     epochs = recipe.epochs_for(len(training.token_ids))
-    steps = _Steps(trainee, training, scale, recipe, epochs)
-    held_out = prepare(trainee, validation.token_ids)
+    loss = loss or human_loss(training.human_scores, scale, recipe.class_weight_power)
+    steps = _Steps(trainee, training, loss, recipe, epochs)
+    held_out = prepared(trainee, validation)
     stopping = Stopping(
         trainee.parameters,
         len(validation.token_ids),
@@ -207,8 +223,8 @@ def fit(
     )
     history: list[Epoch] = []
     for number in range(epochs):
-        loss = steps.epoch()
-        epoch = _judge(trainee, held_out, validation.human_scores, scale, number, loss)
+        mean_loss = steps.epoch()
+        epoch = _judge(trainee, held_out, validation.human_scores, scale, number, mean_loss)
         history.append(epoch)
         if on_epoch is not None:
             on_epoch(epoch, epochs)
@@ -219,7 +235,7 @@ def fit(
 
 
 def optimizer_for(
-    groups: list[dict[str, Any]], recipe: Recipe, steps: int
+    groups: list[dict[str, Any]], recipe: Schedule, steps: int
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
     """The recipe's optimiser, and its rate: up over the warm-up, then down to zero.
 
@@ -246,17 +262,22 @@ def class_weights(human_scores: NDArray[np.float64], power: float) -> Tensor:
     return torch.from_numpy(weights[place].astype(np.float32))
 
 
+def human_loss(human_scores: NDArray[np.float64], scale: Scale, power: float) -> Loss:
+    """The ordinal loss against n human scores, float64 [n]; for power see ``class_weights``."""
+    targets = torch.from_numpy(ordinal_targets(human_scores, scale))
+    weights = class_weights(human_scores, power)
+    return lambda logits, chosen: ordinal_loss(logits, targets[chosen], weights[chosen])
+
+
 class _Steps:
     """The optimiser, its schedule and the shuffled batches of one training."""
 
     def __init__(
-        self, trainee: Trainee, training: Examples, scale: Scale, recipe: Recipe, epochs: int
+        self, trainee: Trainee, training: Examples, loss: Loss, recipe: Schedule, epochs: int
     ):
-        self.trainee, self.n = trainee, len(training.token_ids)
-        self.texts = prepare(trainee, training.token_ids)
+        self.trainee, self.loss, self.n = trainee, loss, len(training.token_ids)
+        self.texts = prepared(trainee, training)
         self.lengths = np.array([len(ids) for ids in training.token_ids], dtype=np.int64)
-        self.targets = torch.from_numpy(ordinal_targets(training.human_scores, scale))
-        self.weights = class_weights(training.human_scores, recipe.class_weight_power)
         self.shuffle = np.random.default_rng(recipe.seed)
         self.batches = -(-self.n // recipe.batch_size)
         self.optimizer, self.schedule = optimizer_for(trainee.groups, recipe, epochs * self.batches)
@@ -266,9 +287,7 @@ class _Steps:
         losses = []
         for batch in np.array_split(self.shuffle.permutation(self.n), self.batches):
             batch = batch[np.argsort(self.lengths[batch], kind="stable")]
-            chosen = torch.from_numpy(batch)
-            logits = self.trainee.logits(self.texts, batch)
-            loss = ordinal_loss(logits, self.targets[chosen], self.weights[chosen])
+            loss = self.loss(self.trainee.logits(self.texts, batch), torch.from_numpy(batch))
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -292,3 +311,17 @@ def _judge(
         quadratic_weighted_kappa(human, columns.score),
         quadratic_weighted_kappa(human, columns.raw_score),
     )
+
+
+def _packed(token_ids: Sequence[NDArray[np.int64]], position_offset: int) -> Packed:
+    return pack(
+        token_ids,
+        position_offset=position_offset,
+        slack_tokens=TRAINING_SLACK_TOKENS,
+        round_to=TRAINING_ROUND_TO,
+    )
+
+
+def _laid_out(rows: Sequence[Tensor], packed: Packed) -> Tensor:
+    """States of the packed texts end to end, and zeros for its filler: [tokens, hidden_size]."""
+    return torch.cat([*rows, rows[0].new_zeros(packed.filler, rows[0].shape[1])])

@@ -4,32 +4,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from models.adapter_files import AdapterError, check_names, tensors_of
-from models.heads import Activation, Dense, Head, Kind, Norm, Pooling, Scale, outputs_of
+from models.adapter_files import AdapterError, check_names
+from models.heads import Dense, Head, Norm, outputs_of
+from models.scores import Scale
+from models.scoring_record import HeadRecord
+from models.tensor_files import tensors_of
 
 
-class HeadRecord(BaseModel):
-    """The part of ``scoring.json`` that describes the head.
-
-    Attributes:
-        head, pooling: see ``models.heads.Head``.
-        head_tensors: the names in ``head.safetensors``, sorted.
-        activation, norm_eps: of the layer before the last and of its norm, where there is one.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    head: Kind = "ordinal"
-    pooling: Pooling = "mean"
-    head_tensors: tuple[str, ...] = ("bias", "weight")
-    activation: Activation | None = None
-    norm_eps: float | None = None
-
-    def describes(self, head: Head) -> bool:
-        """Whether this is the record of such a head."""
-        return all(getattr(self, name) == value for name, value in head_record(head).items())
+def describes(record: HeadRecord, head: Head) -> bool:
+    """Whether a record is that of such a head."""
+    return all(getattr(record, name) == value for name, value in head_record(head).items())
 
 
 def head_record(head: Head) -> dict[str, Any]:
@@ -81,7 +67,7 @@ def read_head(
         head = _head(tensors, record)
     except KeyError as error:
         raise AdapterError(f"{path} lacks {error}, which its record asks for") from None
-    if not record.describes(head):
+    if not describes(record, head):
         raise AdapterError(f"{path} holds tensors for which its record gives no activation or eps")
     check_shapes(head, scale, hidden_size, path)
     return head

@@ -8,43 +8,21 @@ score point, as a classifier from elsewhere does.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.postprocessing import rounded
+from models.scores import Scale, ScoreColumns, of_points, of_thresholds
+from models.scoring_record import Activation, Kind, Pooling
 
-Kind = Literal["ordinal", "classification"]
-Pooling = Literal["mean", "first", "last"]  # over the hidden states of a text's tokens
-Activation = Literal["tanh", "gelu", "relu", "none"]
 ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "gelu": nn.functional.gelu,
     "relu": torch.relu,
     "none": lambda states: states,
 }
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The whole scores an item may get, score_min to score_max, both included."""
-
-    score_min: int
-    score_max: int
-
-    def __post_init__(self) -> None:
-        if self.score_max <= self.score_min:
-            raise ValueError(
-                f"a scale needs two score points or more, found {self.score_min}..{self.score_max}"
-            )
-
-    @property
-    def n_points(self) -> int:
-        """Number of score points, K."""
-        return self.score_max - self.score_min + 1
 
 
 @dataclass(frozen=True)
@@ -105,23 +83,6 @@ class Head:
         return nn.functional.linear(states, self.weight, self.bias)
 
 
-@dataclass(frozen=True)
-class ScoreColumns:
-    """What the head says of n texts, in their order.
-
-    Attributes:
-        raw_score: float64 [n], the expected score.
-        score: int32 [n], the reported score, see ``read_out``.
-        confidence: float64 [n], probability of the reported score.
-        probabilities: float32 [n, K], per score point from score_min up; each row sums to 1.
-    """
-
-    raw_score: NDArray[np.float64]
-    score: NDArray[np.int32]
-    confidence: NDArray[np.float64]
-    probabilities: NDArray[np.float32]
-
-
 def ordinal_targets(human_scores: NDArray[np.float64], scale: Scale) -> NDArray[np.float32]:
     """Per threshold, how far the human score lies above it: [n, K-1] in 0..1.
 
@@ -160,9 +121,8 @@ def outputs_of(kind: Kind, scale: Scale) -> int:
 def read_out(logits: Tensor, scale: Scale, kind: Kind = "ordinal") -> ScoreColumns:
     """Turn logits into scores.
 
-    Ordinal: the reported score is the raw score rounded to the scale, halves upwards.
-    Classification: it is the most probable point, which such a head was trained to report, the
-    lower one of two alike; the raw score is the expected one under the softmax.
+    An ordinal head reports the expected score, rounded; a classification head the most probable
+    point, which such a head was trained to report. See ``models.scores``.
 
     Args:
         logits: [n, K-1] thresholds, or [n, K] points.
@@ -171,16 +131,5 @@ def read_out(logits: Tensor, scale: Scale, kind: Kind = "ordinal") -> ScoreColum
     """
     values = logits.detach().double()
     if kind == "ordinal":
-        # The sigmoids of a text need not fall from one threshold to the next. Sorting them makes
-        # them do so and keeps their sum, so probabilities and raw score always agree.
-        above = np.sort(torch.sigmoid(values).numpy(), axis=1)[:, ::-1]
-        raw = scale.score_min + above.sum(axis=1)
-        score = rounded(raw, scale)
-        edges = np.concatenate([np.ones((len(raw), 1)), above, np.zeros((len(raw), 1))], axis=1)
-        probabilities = edges[:, :-1] - edges[:, 1:]
-    else:
-        probabilities = torch.softmax(values, dim=1).numpy()
-        raw = probabilities @ np.arange(scale.score_min, scale.score_max + 1)
-        score = (scale.score_min + probabilities.argmax(axis=1)).astype(np.int32)
-    confidence = probabilities[np.arange(len(raw)), score - scale.score_min]
-    return ScoreColumns(raw, score, confidence, probabilities.astype(np.float32))
+        return of_thresholds(torch.sigmoid(values).numpy(), scale)
+    return of_points(torch.softmax(values, dim=1).numpy(), scale)

@@ -11,48 +11,16 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from models.adapters import Adapter, AdapterError
-from models.calibration import confidences
-from models.heads import ScoreColumns, read_out
+from models.heads import read_out
 from models.kernels import Precision
-from models.postprocessing import Reported, rounded, scaled, trimmed
+from models.postprocessing import Reported
+from models.scored import Scored, check_probes, reports
 from models.text import Encoded, distinct, encode
 
 # Mean and largest difference from the stored probes, as shares of the scale's range. A wrong weight
 # shows in most of them; rounding differs between machines in float32's sixth digit, bfloat16's
 # third, and a single probe where the head is steep moves by several times that.
 PROBE_TOLERANCE: dict[Precision, tuple[float, float]] = {"fp32": (5e-4, 5e-4), "bf16": (2e-2, 0.1)}
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Scores of n texts, in the order they came.
-
-    Attributes:
-        raw_score: float64 [n], the expected score.
-        trimmed_score: float64 [n], the raw score trimmed, see ``models.postprocessing``.
-        scaled_score: float64 [n], the raw score scaled, then trimmed; NaN without a scaling.
-        score: int32 [n], the reported score: what the head says, or the scaled score rounded.
-        confidence: float64 [n], calibrated probability of the reported score.
-        probabilities: float32 [n, K], per score point from score_min up, as the head gives them.
-        truncated: bool [n], the text was longer than the adapter's limit.
-        latency_ms: float64 [n], the text's share by tokens of its batch's time on one core and
-            of the tokenising; copies of one text share one forward, so the sum is the time spent.
-        tokens: int64 [n], tokens read, special ones included.
-        unknown_tokens: int64 [n], those of them that stand for what the vocabulary lacks.
-        load_ms: what it took to read the adapter and make its weights ready.
-    """
-
-    raw_score: NDArray[np.float64]
-    trimmed_score: NDArray[np.float64]
-    scaled_score: NDArray[np.float64]
-    score: NDArray[np.int32]
-    confidence: NDArray[np.float64]
-    probabilities: NDArray[np.float32]
-    truncated: NDArray[np.bool_]
-    latency_ms: NDArray[np.float64]
-    tokens: NDArray[np.int64]
-    unknown_tokens: NDArray[np.int64]
-    load_ms: float
 
 
 @dataclass(frozen=True)
@@ -116,10 +84,18 @@ class Job:
         """Token ids of some of the distinct texts."""
         return [self.encoded.token_ids[text] for text in self.first[positions]]
 
-    def take(self, positions: NDArray[np.int64], pooled: Tensor, per_token_ms: float) -> None:
-        """Note what the forward made of some of the distinct texts, [n, hidden_size]."""
+    def take(
+        self, positions: NDArray[np.int64], pooled: Tensor, spent_ms: NDArray[np.float64]
+    ) -> None:
+        """Note what the forward made of some of the distinct texts.
+
+        Args:
+            positions: int64 [n], which of them.
+            pooled: [n, hidden_size].
+            spent_ms: float64 [n].
+        """
         self.logits[torch.from_numpy(positions)] = self.adapter.head.logits(pooled)
-        self.spent_ms[positions] = self.lengths[positions] * per_token_ms
+        self.spent_ms[positions] = spent_ms
 
 
 def prepared(group: Group, adapter: Adapter, tokenizer: Tokenizer, unknown: int | None) -> Job:
@@ -160,55 +136,25 @@ def read(job: Job, precision: Precision, load_ms: float) -> Scored:
         raise AdapterError("the adapter gives scores that are no numbers: train it again")
     columns = read_out(job.logits[job.inverse], job.adapter.scale, job.adapter.head.kind)
     n = len(job.inverse) - job.probes
-    _check_probes(job, columns.raw_score[n:], precision)
+    scoring = job.adapter.scoring
+    if job.probes:
+        check_probes(scoring, columns.raw_score[n:], PROBE_TOLERANCE[precision])
     copies = np.maximum(np.bincount(job.inverse, minlength=len(job.first)), 1)
     lengths = job.encoded.lengths
     shares = lengths / max(int(lengths.sum()), 1)
     latency_ms = (job.spent_ms / copies)[job.inverse] + job.tokenising_ms * shares
-    trimmed_score, scaled_score, score, confidence = _reported(job, columns)
+    told = reports(columns, scoring, job.reported)
     return Scored(
         raw_score=columns.raw_score[:n],
-        trimmed_score=trimmed_score[:n],
-        scaled_score=scaled_score[:n],
-        score=score[:n],
-        confidence=confidence[:n],
+        trimmed_score=told.trimmed_score[:n],
+        scaled_score=told.scaled_score[:n],
+        score=told.score[:n],
+        confidence=told.confidence[:n],
         probabilities=columns.probabilities[:n],
+        by_student=np.zeros(n, dtype=np.bool_),
         truncated=job.encoded.truncated[:n],
         latency_ms=latency_ms[:n],
         tokens=lengths[:n],
         unknown_tokens=job.unknown_tokens[:n],
         load_ms=load_ms,
     )
-
-
-def _reported(
-    job: Job, columns: ScoreColumns
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32], NDArray[np.float64]]:
-    """Trimmed and scaled scores, what is reported of them, and how sure that is."""
-    scale, scoring = job.adapter.scale, job.adapter.scoring
-    raw, score = columns.raw_score, columns.score
-    scaled_score = np.full(len(raw), np.nan)
-    if scoring.scaling is not None:
-        scaled_score = trimmed(scaled(raw, scoring.scaling), scale)
-    if job.reported == "scaled":
-        score = rounded(scaled_score, scale)
-    temperature = 1.0 if scoring.calibration is None else scoring.calibration.temperature
-    points = score - scale.score_min
-    confidence = confidences(columns.probabilities, points, temperature)
-    return trimmed(raw, scale), scaled_score, score, confidence
-
-
-def _check_probes(job: Job, raw_score: NDArray[np.float64], precision: Precision) -> None:
-    if not job.probes:
-        return
-    stored = np.array([probe.raw_score for probe in job.adapter.scoring.probes])
-    difference = np.abs(raw_score - stored)
-    mean, worst = float(difference.mean()), float(difference.max())
-    span = job.adapter.scale.score_max - job.adapter.scale.score_min
-    most_mean, most = PROBE_TOLERANCE[precision]
-    if not (mean <= most_mean * span and worst <= most * span):
-        raise AdapterError(
-            f"the adapter does not reproduce its probe predictions (mean difference {mean:.2g}, "
-            f"largest {worst:.2g}): its files or the backbone are not those it was made with; "
-            "train it again"
-        )

@@ -67,7 +67,7 @@ def block_linears(model: nn.Module) -> dict[str, nn.Linear]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and any(part.isdigit() for part in name.split("."))
+        if isinstance(module, nn.Linear) and in_blocks(name)
     }
 
 
@@ -123,8 +123,13 @@ class _Branch(torch.autograd.Function):
         return grad_x, None, None, grad_a, grad_b, None
 
 
+def in_blocks(name: str) -> bool:
+    """Whether a layer lies in a numbered block."""
+    return any(part.isdigit() for part in name.split("."))
+
+
 def block_of(name: str) -> int:
-    """The number of the block that a layer of ``block_linears`` lies in."""
+    """The number of the block that such a layer lies in."""
     return int(next(part for part in name.split(".") if part.isdigit()))
 
 

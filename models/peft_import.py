@@ -21,12 +21,13 @@ from models.adapters import Adapter, Scoring, library_versions
 from models.backbone import Backbone
 from models.classifiers import Classifier, Layer, classifier_of
 from models.head_file import check_shapes, head_record
-from models.heads import Dense, Head, Norm, Scale
+from models.heads import Dense, Head, Norm
 from models.lora import LowRank
 from models.peft_config import LoraConfig, read_config
 from models.peft_lora import read_edits, read_tensors
 from models.probes import PROBE_TEXTS, with_probes
 from models.scorer import exact_scorer
+from models.scores import Scale
 
 
 @dataclass(frozen=True)

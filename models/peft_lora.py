@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.adapter_files import CONFIG, WEIGHTS, AdapterError, check_names, tensors_of
+from models.adapter_files import CONFIG, WEIGHTS, AdapterError, check_names
 from models.lora import LowRank
 from models.peft_config import LoraConfig, targeted
+from models.tensor_files import tensors_of
 
 PREFIX = "base_model.model."
 

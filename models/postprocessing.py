@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
-    from models.heads import Scale
+    from models.scores import Scale
 
 Reported = Literal["rounded", "scaled"]
 

@@ -1,6 +1,7 @@
 """Cut a backbone in two: below the cut nothing is trained, so its work is done once per text."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -31,26 +32,63 @@ def split(model: nn.Module, first_block: int) -> tuple[nn.Module | None, nn.Modu
     Returns:
         the lower part or None, and the upper part or the whole model.
     """
-    encoder_blocks = getattr(getattr(model, "encoder", None), "layer", None)
-    blocks = getattr(model, "layers", None)
-    if _has_both_sides(encoder_blocks, first_block) and hasattr(model, "embeddings"):
-        lower, upper = _cut_encoder(model, first_block)
-    elif _has_both_sides(blocks, first_block) and runs_packed(model):
-        lower, upper = _cut_layers(model, first_block)
-    else:
+    blocks = blocks_of(model)
+    if blocks is None or not 0 < first_block < len(blocks):
         return None, model
+    lower, upper = halves(model, first_block)
     return (lower, upper) if _give_the_same(model, lower, upper) else (None, model)
 
 
-def _has_both_sides(blocks: Any, first_block: int) -> bool:
-    return isinstance(blocks, nn.ModuleList) and 0 < first_block < len(blocks)
+def halves(model: nn.Module, first_block: int) -> tuple[nn.Module, nn.Module]:
+    """The parts of a model that ``split`` is known to cut there."""
+    if _has_encoder(model):
+        return _cut_encoder(model, first_block)
+    return _cut_layers(model, first_block)
+
+
+def blocks_of(model: nn.Module) -> nn.ModuleList | None:
+    """The encoder's blocks, from below; None where they are not built as ``split`` knows them."""
+    if _has_encoder(model) or (
+        isinstance(getattr(model, "layers", None), nn.ModuleList) and runs_packed(model)
+    ):
+        blocks: nn.ModuleList = _blocks(model)
+        return blocks
+    return None
+
+
+def with_upper(model: nn.Module, first_block: int, upper: Sequence[nn.Module]) -> nn.Module:
+    """A model of the first blocks of another, which ``blocks_of`` must know, and other upper ones.
+
+    It shares all else.
+    """
+    shell: nn.Module = _with_blocks(model, [*_blocks(model)[:first_block], *upper])
+    return shell
+
+
+def _with_blocks(model: nn.Module, blocks: Sequence[nn.Module]) -> Any:
+    shell = _shell(model)
+    if _has_encoder(model):
+        shell.encoder = _shell(shell.encoder)
+        shell.encoder.layer = nn.ModuleList(blocks)
+    else:
+        shell.layers = nn.ModuleList(blocks)
+    return shell
+
+
+def _blocks(model: Any) -> Any:
+    return model.encoder.layer if _has_encoder(model) else model.layers
+
+
+def _has_encoder(model: nn.Module) -> bool:
+    blocks = getattr(getattr(model, "encoder", None), "layer", None)
+    return isinstance(blocks, nn.ModuleList) and hasattr(model, "embeddings")
 
 
 def _cut_encoder(model: Any, first_block: int) -> tuple[Any, Any]:
-    lower, upper = _shell(model), _shell(model)
-    lower.encoder, upper.encoder = _shell(model.encoder), _shell(model.encoder)
-    lower.encoder.layer = model.encoder.layer[:first_block]
-    upper.encoder.layer = model.encoder.layer[first_block:]
+    blocks = _blocks(model)
+    lower, upper = (
+        _with_blocks(model, part) for part in (blocks[:first_block], blocks[first_block:])
+    )
     upper.embeddings = _Given()
     if hasattr(model, "embeddings_project"):  # a small ELECTRA's, between embeddings and blocks
         upper.embeddings_project = nn.Identity()
@@ -58,8 +96,10 @@ def _cut_encoder(model: Any, first_block: int) -> tuple[Any, Any]:
 
 
 def _cut_layers(model: Any, first_block: int) -> tuple[Any, Any]:
-    lower, upper = _shell(model), _shell(model)
-    lower.layers, upper.layers = model.layers[:first_block], model.layers[first_block:]
+    blocks = _blocks(model)
+    lower, upper = (
+        _with_blocks(model, part) for part in (blocks[:first_block], blocks[first_block:])
+    )
     for norm in FINAL_NORMS:
         if hasattr(model, norm):
             setattr(lower, norm, nn.Identity())
@@ -77,7 +117,8 @@ def _shell(module: Any) -> Any:
 
 
 def _give_the_same(model: nn.Module, lower: nn.Module, upper: nn.Module) -> bool:
-    packed = pack([np.arange(2), np.arange(1, 5)])
+    device = next(model.parameters()).device
+    packed = pack([np.arange(2), np.arange(1, 5)]).to(device)
     with torch.no_grad():
         whole = hidden_states(model, packed)
         try:

@@ -175,6 +175,7 @@ def _evaluate(scale: Scale, rows: RatedScores, draws: _Draws, least: _Least) -> 
         human_distribution=_shares(rounded, points),
         machine_distribution=_shares(scored.score, points),
         n_truncated=int(scored.truncated.sum()),
+        n_by_student=int(scored.by_student.sum()),
         near_boundary=int((np.abs(scored.raw_score % 1 - 0.5) < NEAR_BOUNDARY).sum()),
         n_far_apart=int((np.abs(human - machine) >= FAR_APART).sum()),
         small_cell=least.small_cell,

@@ -126,6 +126,7 @@ class ItemEvaluation:
         human_distribution: share of rated responses at each score point.
         machine_distribution: share of scored responses at each score point, rated or not.
         n_truncated: scored responses longer than the model reads.
+        n_by_student: scored responses whose score a distilled student gave.
         near_boundary: scored responses with a raw score within NEAR_BOUNDARY of a boundary.
         n_far_apart: rated responses whose score is two points or more from the first rater's.
         small_cell: tables of counts over fewer responses than this are not shown.
@@ -160,6 +161,7 @@ class ItemEvaluation:
     human_distribution: tuple[float, ...]
     machine_distribution: tuple[float, ...]
     n_truncated: int
+    n_by_student: int
     near_boundary: int
     n_far_apart: int
     small_cell: int = SMALL_CELL

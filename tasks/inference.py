@@ -9,7 +9,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -21,14 +21,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from tokenizers import Tokenizer
 
-from models.adapters import Adapter, AdapterError, load_adapter
-from models.backbone import Backbone, load_backbone
+from models.adapters import Adapter, AdapterError, load_adapter, read_scoring
+from models.backbone import (
+    Backbone,
+    BackboneFiles,
+    load_backbone,
+    load_tokenizer,
+    resolve_backbone,
+)
 from models.devices import DeviceName, device_named
 from models.kernels import Precision
 from models.language import languages
 from models.postprocessing import Reported
-from models.scorer import Group, Scored, Scorer
+from models.scored import Scored
+from models.scorer import Group, Scorer
+from models.scores import Scale
+from models.student_adapter import load_student, score_with_student
+from models.text import unknown_token, with_limit
+from models.trunk_cache import TrunkCache
 from tasks import probes
 from tasks.planning import Plan, Shard, Unit, part_path
 from tasks.progress import silent
@@ -60,16 +72,50 @@ class ShardResult:
     failures: tuple[UnitFailure, ...]
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is to be scored of one unit."""
+
+    unit: Unit
+    ids: list[str]
+    texts: list[str]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What scores: a backbone, where and how it computes, and what it keeps between runs.
+
+    Attributes:
+        backbone: Hugging Face id or folder.
+        max_tokens: longer texts are cut here.
+        precision: of the encoder.
+        device: where batches are computed.
+        trunk_cache: the folder that keeps what the shared trunk makes of texts; None: nothing does.
+        trunk_cache_bytes: its budget.
+    """
+
+    backbone: str
+    max_tokens: int
+    precision: Precision
+    device: DeviceName
+    trunk_cache: Path | None
+    trunk_cache_bytes: int
+
+    @property
+    def cache(self) -> TrunkCache | None:
+        """The trunk's cache."""
+        if self.trunk_cache is None:
+            return None
+        return TrunkCache(self.trunk_cache, self.trunk_cache_bytes)
+
+
 @task(cache_policy=NO_CACHE)
 def score_shard(
     plan: Path,
     shard: Shard,
     responses: Path,
     adapters: Path,
-    backbone: str,
-    max_tokens: int,
-    precision: Precision,
-    device: DeviceName,
+    engine: Engine,
     advance: Callable[[int], None] = silent,
 ) -> ShardResult:
     """Score one shard: each adapter applied once, one part written beside the plan.
@@ -85,27 +131,24 @@ def score_shard(
         return ShardResult(shard.name, shard.rows, 0, {}, 0.0, ())
     rows = pq.read_table(plan, filters=[("shard", "=", shard.name)])
     texts = find_texts(responses, rows)
-    scorer = _scorer(backbone, max_tokens, precision, device)
     work, failures = [], []
     for unit in shard.units:
         ids = _rows_of(rows, unit)["response_id"].to_pylist()
         try:
-            work.append(_work(unit, ids, require_texts(texts, ids, responses), adapters, scorer))
+            work.append(_Work(unit, ids, require_texts(texts, ids, responses)))
         except MissingResponsesError as error:
             failures.append(_held(unit, error))
             advance(len(ids))
     tables, load_ms = [], {}
-    results = scorer.score_groups(group for _, _, group in work)
-    for (unit, ids, group), result in zip(work, results, strict=True):
+    for one, result in _results(work, adapters, engine):
         if isinstance(result, AdapterError):
-            failures.append(_held(unit, result))
+            failures.append(_held(one.unit, result))
         else:
-            probes.note_reproduced(adapters, unit.adapter_sha256, scorer)
-            load_ms[f"{unit.item_id} {unit.trait}"] = result.load_ms
-            spoken = languages(group.texts)
-            backbone_sha256 = scorer.backbone.sha256
-            tables.append(_part_table(ids, unit, result, spoken, backbone_sha256, shard.engine))
-        advance(len(ids))
+            load_ms[f"{one.unit.item_id} {one.unit.trait}"] = result.load_ms
+            spoken = languages(one.texts)
+            backbone_sha256 = _backbone_files(engine).sha256
+            tables.append(_part_table(one, result, spoken, backbone_sha256, shard.engine))
+        advance(len(one.ids))
     table = pa.concat_tables(tables) if tables else schema.PARTS.empty_table()
     table = table.replace_schema_metadata({"shard": shard.name})
     parts.write(part, table)
@@ -137,26 +180,80 @@ def commit_scores(
         path.unlink(missing_ok=True)
 
 
+def _results(
+    work: Sequence[_Work], adapters: Path, engine: Engine
+) -> Iterator[tuple[_Work, Scored | AdapterError]]:
+    """Score all units: students by themselves, the others through the backbone."""
+    of_students = [one for one in work if _is_student(one.unit, adapters)]
+    for one in of_students:
+        yield one, _by_student(one, adapters, engine)
+    rest = [one for one in work if one not in of_students]
+    if not rest:
+        return
+    scorer = _scorer(engine)
+    results = scorer.score_groups(_group(one, adapters, scorer) for one in rest)
+    for one, result in zip(rest, results, strict=True):
+        if not isinstance(result, AdapterError):
+            probes.note_reproduced(adapters, one.unit.adapter_sha256, scorer)
+        yield one, result
+
+
+def _is_student(unit: Unit, adapters: Path) -> bool:
+    """Whether a unit is scored without a backbone; one that cannot be read is found so later."""
+    try:
+        return read_scoring(adapters / unit.adapter_sha256).method == "student"
+    except AdapterError:
+        return False
+
+
+def _by_student(work: _Work, adapters: Path, engine: Engine) -> Scored | AdapterError:
+    unit = work.unit
+    try:
+        student = load_student(adapters / unit.adapter_sha256, expected_sha256=unit.adapter_sha256)
+        _check_scale(student.scoring.scale, unit)
+        tokenizer = _tokenizer(engine)
+        return score_with_student(
+            student,
+            work.texts,
+            tokenizer,
+            unknown_token(tokenizer),
+            reported=cast("Reported", unit.reported),
+        )
+    except AdapterError as error:
+        return error
+
+
 @lru_cache(maxsize=1)
-def _scorer(backbone: str, max_tokens: int, precision: Precision, device: DeviceName) -> Scorer:
+def _backbone_files(engine: Engine) -> BackboneFiles:
+    """The files of what adapters were made for; hashed once per process."""
+    return resolve_backbone(engine.backbone)
+
+
+@lru_cache(maxsize=1)
+def _tokenizer(engine: Engine) -> Tokenizer:
+    """What counts a student's tokens."""
+    return with_limit(load_tokenizer(_backbone_files(engine).folder), engine.max_tokens)
+
+
+@lru_cache(maxsize=1)
+def _scorer(engine: Engine) -> Scorer:
     """The backbone, loaded once per process."""
     return Scorer(
-        load_backbone(backbone, max_tokens=max_tokens),
-        precision=precision,
-        device=device_named(device),
+        load_backbone(engine.backbone, max_tokens=engine.max_tokens),
+        precision=engine.precision,
+        device=device_named(engine.device),
+        trunk_cache=engine.cache,
     )
 
 
-def _work(
-    unit: Unit, ids: list[str], texts: list[str], adapters: Path, scorer: Scorer
-) -> tuple[Unit, list[str], Group]:
-    group = Group(
+def _group(work: _Work, adapters: Path, scorer: Scorer) -> Group:
+    unit = work.unit
+    return Group(
         adapter=partial(_adapter, adapters, unit, scorer.backbone),
-        texts=texts,
+        texts=work.texts,
         verify=not probes.was_reproduced(adapters, unit.adapter_sha256, scorer),
         reported=cast("Reported", unit.reported),
     )
-    return unit, ids, group
 
 
 def _held(unit: Unit, error: Exception) -> UnitFailure:
@@ -168,27 +265,29 @@ def _adapter(adapters: Path, unit: Unit, backbone: Backbone) -> Adapter:
     """The registered adapter of an item, in memory."""
     folder = adapters / unit.adapter_sha256
     adapter = load_adapter(folder, backbone, expected_sha256=unit.adapter_sha256)
-    scale = adapter.scale
+    _check_scale(adapter.scale, unit)
+    return adapter
+
+
+def _check_scale(scale: Scale, unit: Unit) -> None:
     if (scale.score_min, scale.score_max) != (unit.score_min, unit.score_max):
         raise AdapterError(
             f"it scores {scale.score_min} to {scale.score_max}, the item's scale is "
             f"{unit.score_min} to {unit.score_max}: train the item again"
         )
-    return adapter
 
 
 def _part_table(
-    ids: list[str],
-    unit: Unit,
+    work: _Work,
     scored: Scored,
     spoken: list[str | None],
     backbone_sha256: str,
     engine: str,
 ) -> pa.Table:
-    n = len(ids)
+    unit, n = work.unit, len(work.ids)
     points = scored.probabilities.shape[1]
     columns = {
-        "response_id": ids,
+        "response_id": work.ids,
         "item_id": pa.repeat(unit.item_id, n),
         "trait": pa.repeat(unit.trait, n),
         "raw_score": scored.raw_score,
@@ -199,6 +298,7 @@ def _part_table(
             pa.array(scored.probabilities.ravel(), pa.float32()),
         ),
         "truncated": scored.truncated,
+        "by_student": scored.by_student,
         "trimmed_score": scored.trimmed_score,
         "scaled_score": pa.array(scored.scaled_score, from_pandas=True),  # NaN becomes null
         "reported": pa.repeat(unit.reported, n),

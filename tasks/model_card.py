@@ -16,8 +16,8 @@ from tasks.promotion import Comparison
 from tasks.report_text import NOT_DEFINED, counted, figure, interval, share
 
 if TYPE_CHECKING:  # torch is not needed to write a page
-    from models.adapters import Scoring
     from models.calibration import Calibration
+    from models.scoring_record import CascadeRecord, Record
 
 FIGURES = {
     "qwk": "quadratic weighted kappa (QWK)",
@@ -61,7 +61,7 @@ class Training:
     comparison: Comparison | None = None
 
 
-def model_card(training: Training, scoring: "Scoring") -> str:
+def model_card(training: Training, scoring: "Record") -> str:
     """The card of one adapter.
 
     Args:
@@ -71,6 +71,7 @@ def model_card(training: Training, scoring: "Scoring") -> str:
     sections = {
         "What it scores": _scores(training, scoring),
         "What it was made from": _made(training, scoring),
+        "Student and teacher": _taught(scoring),
         "Agreement with people": _agreement(training),
         "Confidence": _confidence(scoring.calibration),
         "Against the champion of that day": _promotion(training),
@@ -80,11 +81,12 @@ def model_card(training: Training, scoring: "Scoring") -> str:
     trait = "" if scoring.trait == "overall" else f" ({escaped(scoring.trait)})"
     parts = [f"# Model card: item {escaped(training.item_id)}{trait}"]
     for title, paragraphs in sections.items():
-        parts += [f"## {title}", *paragraphs]
+        if told := list(paragraphs):
+            parts += [f"## {title}", *told]
     return "\n\n".join(parts) + "\n"
 
 
-def _scores(training: Training, scoring: "Scoring") -> Iterator[str]:
+def _scores(training: Training, scoring: "Record") -> Iterator[str]:
     yield (
         f"Written responses to item {escaped(training.item_id)}, trait "
         f"{escaped(scoring.trait)}, on the scale {scoring.score_min} to {scoring.score_max}, and "
@@ -101,13 +103,13 @@ def _scores(training: Training, scoring: "Scoring") -> Iterator[str]:
     yield f"Reported: {how}." + (f" Cut scores: {cuts}." if cuts else "")
 
 
-def _made(training: Training, scoring: "Scoring") -> Iterator[str]:
+def _made(training: Training, scoring: "Record") -> Iterator[str]:
     n_training = "not known" if training.n_training is None else f"{training.n_training:,}"
     yield table(
         ["", ""],
         [
             ("made on", training.made_on),
-            ("method", scoring.method),
+            ("method", _method(scoring)),
             ("backbone", scoring.backbone),
             ("backbone sha256", scoring.backbone_sha256),
             ("adapter sha256", training.adapter_sha256),
@@ -116,6 +118,46 @@ def _made(training: Training, scoring: "Scoring") -> Iterator[str]:
             ("validation responses", f"{training.n_validation:,}"),
             ("seasons", ", ".join(training.seasons) or "all there were on that day"),
             ("recipe sha256", training.recipe_sha256 or "none: it was imported"),
+        ],
+    )
+
+
+def _method(scoring: "Record") -> str:
+    if scoring.method == "student" or scoring.cascade is None:
+        return scoring.method
+    return f"cascade: a student before {scoring.method}"
+
+
+def _taught(scoring: "Record") -> Iterator[str]:
+    """What is to be known of a student; nothing of an adapter that is none and has none."""
+    if scoring.method == "student":
+        yield (
+            f"A network of {scoring.trained_parameters:,} trained numbers, distilled from the "
+            f"adapter {scoring.teacher_sha256}. It reads words and their neighbours, no more: "
+            "what hangs on the whole of a long answer it cannot see."
+        )
+    elif scoring.cascade is not None:
+        yield from _cascade(scoring.cascade)
+
+
+def _cascade(found: "CascadeRecord") -> Iterator[str]:
+    limit = found.limit
+    yield (
+        f"A distilled student of {found.student.trained_parameters:,} trained numbers scores every "
+        f"response first. Where it is at least {share(limit.limit)} sure its score stands; its "
+        "teacher, the rest of this adapter, scores the others."
+    )
+    yield table(
+        ["", ""],
+        [
+            ("loss of QWK that was allowed", f"{found.most_loss:g}"),
+            ("responses that the limit was chosen on", f"{limit.n:,}"),
+            ("of them scored by people", f"{limit.n_human:,}"),
+            ("share that the student keeps", share(limit.kept_share)),
+            ("expected loss of QWK", f"{limit.expected_loss:.4f}"),
+            ("QWK of the student with people", _or_dash(limit.qwk_student, 3)),
+            ("QWK of the teacher with people", _or_dash(limit.qwk_teacher, 3)),
+            ("QWK of the cascade with people", _or_dash(limit.qwk_cascade, 3)),
         ],
     )
 
@@ -198,14 +240,13 @@ def _promotion(training: Training) -> Iterator[str]:
     yield table(["", ""], rows)
 
 
-def _limits(training: Training, scoring: "Scoring") -> Iterator[str]:
+def _limits(training: Training, scoring: "Record") -> Iterator[str]:
     limits = [
         "It has learned what its raters did, with their habits; it does not know whether an "
         "answer is true.",
         "It says nothing of responses to other items, in other languages, or of a kind that was "
         "not among those it learned from.",
-        f"It reads the first {scoring.max_tokens:,} tokens of a response; longer ones are cut, and "
-        "counted as cut in every report.",
+        _reads(scoring),
         "How it treats subgroups is not in this card: every run's report says it, where subgroups "
         "are known and large enough.",
     ]
@@ -222,7 +263,16 @@ def _limits(training: Training, scoring: "Scoring") -> Iterator[str]:
     yield "\n".join(f"- {limit}" for limit in limits)
 
 
-def _recipe(scoring: "Scoring") -> Iterator[str]:
+def _reads(scoring: "Record") -> str:
+    if scoring.method == "student":
+        return "It was taught by another adapter, and has learned its mistakes too."
+    return (
+        f"It reads the first {scoring.max_tokens:,} tokens of a response; longer ones are cut, and "
+        "counted as cut in every report."
+    )
+
+
+def _recipe(scoring: "Record") -> Iterator[str]:
     if scoring.recipe:
         yield table(["recipe", ""], sorted(scoring.recipe.items()))
     yield table(["library", "version"], sorted(scoring.versions.items()))

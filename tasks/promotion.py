@@ -16,6 +16,8 @@ ask
     is, or ENOUGH_ROWS say that it does not agree with people at all. Or nobody knows what the
     champion was trained on, so that it may have seen the held-out responses: a challenger that is
     ahead even so is promoted as above, any other is asked about.
+    Or it is not better, but takes a fraction of the champion's time, as a student does, and gives
+    up no more than MOST_GIVEN_UP of QWK: whether that is worth it is for people to say.
 keep
     All else: not better by more than chance, or too few responses to tell.
 
@@ -37,6 +39,7 @@ Verdict = Literal["promote", "keep", "ask"]
 FEWEST_ROWS = 10  # fewer held-out responses cannot tell two adapters apart
 ENOUGH_ROWS = 30  # fewer do not carry a promotion that nobody has looked at
 MOST_CROSSING = 0.05
+MOST_GIVEN_UP = 0.02
 SEED = 20
 
 
@@ -82,6 +85,7 @@ class Comparison:
         changed: share of the responses whose score is another.
         crossings: one for each of the item's cut scores.
         flaw: what is wrong with the champion, if anything is.
+        saving: what the challenger saves where it is no better, a phrase; empty: nothing.
     """
 
     n: int
@@ -93,6 +97,7 @@ class Comparison:
     changed: float = math.nan
     crossings: tuple[Crossing, ...] = ()
     flaw: Flaw | None = None
+    saving: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -119,6 +124,7 @@ def compare(
     cut_scores: Sequence[int] = (),
     students: Sequence[int] = (),
     flaw: Flaw | None = None,
+    saving: str = "",
 ) -> Comparison:
     """Compare two adapters' reported scores.
 
@@ -129,6 +135,7 @@ def compare(
         cut_scores: the item's, each the lowest score on its upper side.
         students: [N] whose response each is, -1 where that is not known; empty: not known.
         flaw: what is wrong with the champion, where it could score all the same.
+        saving: what the challenger saves where it is no better, a phrase; empty: nothing.
     """
     truth = np.asarray(human, dtype=np.float64)
     old, new = np.asarray(champion), np.asarray(challenger)
@@ -154,6 +161,7 @@ def compare(
             for cut in cut_scores
         ),
         flaw=flaw,
+        saving=saving,
     )
 
 
@@ -227,6 +235,8 @@ def _judged(found: Comparison) -> tuple[Verdict, str]:
         f"QWK {found.challenger_qwk:.3f} against {found.champion_qwk:.3f} on {rows}, difference "
         f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
     )
+    if found.low <= 0 and found.saving and found.difference >= -MOST_GIVEN_UP:
+        return "ask", f"{figures}: not better, but {found.saving}"
     if found.low <= 0:
         return unproven, f"{figures}: not better by more than chance"
     if found.n < ENOUGH_ROWS:

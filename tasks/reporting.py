@@ -257,7 +257,10 @@ def _outcomes(run: Run) -> dict[str, list[tuple[str, int, str]]]:
 
 
 def _totals(evaluations: Sequence[ItemEvaluation]) -> dict[str, int]:
-    names = ("n_seen", "n_double", "n_reused", "n_truncated", "near_boundary", "n_far_apart")
+    names = (
+        *("n_seen", "n_double", "n_reused", "n_truncated", "n_by_student"),
+        *("near_boundary", "n_far_apart"),
+    )
     return {name: sum(getattr(item, name) for item in evaluations) for name in names}
 
 

@@ -25,7 +25,7 @@ COUNTS = (
 )  # fmt: skip
 OF_ITEM = (
     "n_scored", "n_reused", "n_coded", "n_seen", "n_rated", "n_double", "n_truncated",
-    "near_boundary",
+    "n_by_student", "near_boundary",
 )  # fmt: skip
 # Figures of the reported score carry its kind after the slash: a change of it starts a new line.
 ON_REPORTED = ("qwk", "kappa", "exact", "adjacent", "smd")

@@ -121,6 +121,7 @@ def _item(view: ItemView) -> Row:
         "n_seen": item.n_seen,
         "n_double": item.n_double,
         "n_truncated": item.n_truncated,
+        "n_by_student": item.n_by_student,
         "near_boundary": item.near_boundary,
         "adapter_version": item.adapter_version,
         "reported": item.reported,

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.adapters import AdapterError, Scoring, load_adapter
+from models.adapters import AdapterError, read_scoring
 from models.agreement import (
     Floats,
     Statistic,
@@ -30,17 +30,25 @@ from models.agreement import (
     standardized_mean_difference,
 )
 from models.backbone import Backbone, load_backbone
-from models.heads import Scale
 from models.postprocessing import Reported
-from models.scorer import Scored, exact_scorer
+from models.scored import Scored
+from models.scores import Scale
+from models.scoring_record import Record, StudentRecord
 from models.training import (
     FEWEST_RESPONSES,
-    Recipe,
     TooFewResponsesError,
     TrainedAdapter,
     TrainingSet,
     split_validation,
     train_adapter,
+)
+from tasks.distilling import (
+    AnyRecipe,
+    Distillation,
+    DistilledAdapter,
+    NothingToKeepError,
+    distil_adapter,
+    scores_of,
 )
 from tasks.evaluation import Figure
 from tasks.progress import progress
@@ -73,6 +81,9 @@ class TrainingJob:
         champion_flaw: why it cannot be compared with, where that is known.
         reported, cut_scores: the item's.
         students: n codes, whose response each is, -1 where that is not known; empty: not known.
+        teacher: the folder of the adapter that a student learns from.
+        teacher_saw: ids of the responses that the teacher was fitted to.
+        unscored: texts of the item that nobody has scored, for a student.
     """
 
     item_id: str
@@ -85,13 +96,16 @@ class TrainingJob:
     folder: Path
     backbone: str
     max_tokens: int
-    recipe: Recipe
+    recipe: AnyRecipe
     champion: Path | None
     champion_saw: frozenset[str]
     champion_flaw: Flaw | None = None
     reported: Reported = "rounded"
     cut_scores: tuple[int, ...] = ()
     students: tuple[int, ...] = ()
+    teacher: Path | None = None
+    teacher_saw: frozenset[str] = frozenset()
+    unscored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,7 @@ class TrainedItem:
         scoring: the adapter's record.
         reported, cut_scores: the item's.
         comparison: with the champion; None where the item has none yet.
+        teacher_sha256: hash of the adapter that a student learned from; empty of others.
     """
 
     item_id: str
@@ -115,10 +130,11 @@ class TrainedItem:
     figures: Mapping[str, Figure]
     epochs: int
     seconds: float
-    scoring: Scoring
+    scoring: Record
     reported: Reported
     cut_scores: tuple[int, ...]
     comparison: Comparison | None
+    teacher_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,7 +204,7 @@ def train_item(job: TrainingJob) -> TrainedItem | UntrainedItem:
     """Train one item in this process."""
     try:
         return _train(job)
-    except TooFewResponsesError as error:
+    except (TooFewResponsesError, NothingToKeepError) as error:
         return UntrainedItem(job.item_id, job.trait, str(error), failed=False)
     except (AdapterError, ValueError, RuntimeError, MemoryError) as error:
         return UntrainedItem(job.item_id, job.trait, told(error), failed=True)
@@ -209,18 +225,10 @@ def _train(job: TrainingJob) -> TrainedItem:
     human_scores = np.asarray(job.human_scores, np.float64)
     held_out = split_validation(job.response_ids, human_scores)
     _check_enough(human_scores, held_out)
+    # What the teacher has learned says nothing of a student that is like it.
+    held_out &= np.array([row not in job.teacher_saw for row in job.response_ids], dtype=np.bool_)
     backbone = _backbone(job.backbone, job.max_tokens)
-    adapter = train_adapter(
-        _part(job, ~held_out),
-        _part(job, held_out),
-        job.scale,
-        backbone,
-        job.recipe,
-        job.folder,
-        trait=job.trait,
-        reported=job.reported,
-        training_data_sha256=job.data_sha256,
-    )
+    adapter, epochs = _made(job, held_out, backbone)
     return TrainedItem(
         item_id=job.item_id,
         trait=job.trait,
@@ -232,13 +240,46 @@ def _train(job: TrainingJob) -> TrainedItem:
         figures=_figures(
             human_scores[held_out], adapter.validation, list(compress(job.students, held_out))
         ),
-        epochs=len(adapter.history),
+        epochs=epochs,
         seconds=adapter.seconds,
         scoring=adapter.scoring,
         reported=job.reported,
         cut_scores=job.cut_scores,
         comparison=_compare(job, held_out, adapter, backbone),
+        teacher_sha256="" if job.teacher is None else job.teacher.name,
     )
+
+
+def _made(
+    job: TrainingJob, held_out: NDArray[np.bool_], backbone: Backbone
+) -> tuple[TrainedAdapter | DistilledAdapter, int]:
+    """The job's adapter, and in how many epochs it was trained; a student counts none."""
+    if isinstance(job.recipe, Distillation):
+        if job.teacher is None:
+            raise ValueError("a student needs a teacher")
+        return distil_adapter(
+            _part(job, ~held_out),
+            _part(job, held_out),
+            job.unscored,
+            job.teacher,
+            backbone,
+            job.recipe,
+            job.folder,
+            reported=job.reported,
+            training_data_sha256=job.data_sha256,
+        ), 0
+    adapter = train_adapter(
+        _part(job, ~held_out),
+        _part(job, held_out),
+        job.scale,
+        backbone,
+        job.recipe,
+        job.folder,
+        trait=job.trait,
+        reported=job.reported,
+        training_data_sha256=job.data_sha256,
+    )
+    return adapter, len(adapter.history)
 
 
 def _check_enough(human_scores: NDArray[np.float64], held_out: NDArray[np.bool_]) -> None:
@@ -280,7 +321,10 @@ def _figures(human: Floats, scored: Scored, students: Sequence[int]) -> dict[str
 
 
 def _compare(
-    job: TrainingJob, held_out: NDArray[np.bool_], adapter: TrainedAdapter, backbone: Backbone
+    job: TrainingJob,
+    held_out: NDArray[np.bool_],
+    adapter: TrainedAdapter | DistilledAdapter,
+    backbone: Backbone,
 ) -> Comparison | None:
     """Score the held-out rows that the champion was not fitted to with the champion as well."""
     if job.champion is None:
@@ -292,8 +336,8 @@ def _compare(
     unseen = held_out & np.array([row not in job.champion_saw for row in job.response_ids])
     rows = _part(job, unseen)
     try:
-        loaded = load_adapter(job.champion, backbone)
-        champion = exact_scorer(backbone).score(loaded, rows.texts, reported=job.reported)
+        record = read_scoring(job.champion)
+        champion = scores_of(job.champion, rows.texts, backbone, record, job.reported)
     except AdapterError as error:
         return unopposed(human, challenger, Flaw(str(error), usable=False))
     return compare(
@@ -303,7 +347,17 @@ def _compare(
         cut_scores=job.cut_scores,
         students=list(compress(job.students, unseen)),
         flaw=flaw,
+        saving=_saving(adapter.scoring),
     )
+
+
+def _saving(record: Record) -> str:
+    """What scoring with an adapter saves against its teacher, if it has one."""
+    if isinstance(record, StudentRecord):
+        return "a student takes a small part of its time"
+    if record.cascade is None:
+        return ""
+    return f"its student keeps {record.cascade.limit.kept_share:.0%} of the responses to itself"
 
 
 @lru_cache(maxsize=1)

@@ -17,19 +17,25 @@ from prefect.cache_policies import NO_CACHE
 
 from models.adapters import AdapterError, read_scoring
 from models.backbone import resolve_backbone
-from models.heads import Scale
 from models.postprocessing import Reported
-from models.training import Recipe, split_validation
+from models.scores import Scale
+from models.scoring_record import StudentRecord
+from models.training import split_validation
+from tasks.distilling import MOST_UNSCORED, AnyRecipe, Distillation
 from tasks.promotion import FEWEST_ROWS, Flaw
 from tasks.spans import spans
 from tasks.tracking import RegisteredAdapter
-from tasks.training import NothingToTrainError, TrainingJob
+from tasks.training import NothingToTrainError, TrainingJob, UntrainedItem
 from warehouse import db, training
 from warehouse.items import ItemRow, list_items
 from warehouse.texts import read_texts
 
 logger = logging.getLogger(__name__)
 
+NO_TEACHER = (
+    "it has no champion that a student could learn from, or its files are not here: "
+    "`gradeline train` it first"
+)
 Key = tuple[str, str]  # item_id and trait
 
 
@@ -50,11 +56,13 @@ class TrainingPlan:
         unchanged: how many are trained on this very data already.
         crowned: adapters whose item has no champion that can be used, as after a run that was
             killed between registering and naming them.
+        without_teacher: items that can have no student, as there is nothing to learn from.
     """
 
     jobs: tuple[TrainingJob, ...]
     unchanged: int
     crowned: tuple[Crowned, ...] = ()
+    without_teacher: tuple[UntrainedItem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +75,7 @@ class _Registry:
     sound: frozenset[str]
     saw: Mapping[str, frozenset[str]]
     known: frozenset[str]
-    recipe_sha256: str
+    recipe: AnyRecipe
     backbone_sha256: str
 
     def flaw(self, champion: RegisteredAdapter, item: ItemRow) -> Flaw | None:
@@ -85,7 +93,9 @@ class _Registry:
 
     def same(self, item: ItemRow, data_sha256: str) -> RegisteredAdapter | None:
         """The newest adapter of this very data, recipe and backbone, if there is one."""
-        made = (data_sha256, self.recipe_sha256, self.backbone_sha256)
+        teacher = self.teacher((item.item_id, item.trait))
+        recipe = recipe_sha256(self.recipe, "" if teacher is None else teacher.sha256)
+        made = (data_sha256, recipe, self.backbone_sha256)
         found = [
             a
             for a in self.versions.get((item.item_id, item.trait), ())
@@ -94,6 +104,25 @@ class _Registry:
             and self._can_report(a, item)
         ]
         return max(found, key=lambda adapter: adapter.version, default=None)
+
+    def teacher(self, key: Key) -> RegisteredAdapter | None:
+        """The adapter that a student of an item learns from: the champion, or what taught it.
+
+        None where the recipe is no student's, or there is none that can be used.
+        """
+        champion = self.champions.get(key)
+        if not isinstance(self.recipe, Distillation) or champion is None:
+            return None
+        wanted = champion.sha256
+        try:
+            record = read_scoring(self.folder / champion.sha256)
+        except AdapterError:
+            return None
+        if isinstance(record, StudentRecord):
+            wanted = record.teacher_sha256
+        found = [one for one in self.versions.get(key, ()) if one.sha256 == wanted]
+        usable = [one for one in found if one.sha256 in self.sound]
+        return usable[0] if usable else None
 
     def _can_report(self, adapter: RegisteredAdapter, item: ItemRow) -> bool:
         """Whether it can give the kind of score that the item reports."""
@@ -105,9 +134,15 @@ class _Registry:
             return False
 
 
-def recipe_sha256(recipe: Recipe) -> str:
-    """Hash of a recipe: the same data and recipe are not trained twice."""
-    return hashlib.sha256(json.dumps(asdict(recipe), sort_keys=True).encode()).hexdigest()
+def recipe_sha256(recipe: AnyRecipe, teacher_sha256: str = "") -> str:
+    """Hash of a recipe: the same data and recipe are not trained twice.
+
+    Args:
+        recipe: how.
+        teacher_sha256: of a student's teacher.
+    """
+    content = asdict(recipe) | ({"teacher": teacher_sha256} if teacher_sha256 else {})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 @task(cache_policy=NO_CACHE)
@@ -124,7 +159,7 @@ def plan_training(
     adapters: Path,
     backbone: str,
     max_tokens: int,
-    recipe: Recipe,
+    recipe: AnyRecipe,
 ) -> TrainingPlan:
     """What has to be trained: every (item, trait) whose data, recipe or backbone is new.
 
@@ -148,8 +183,11 @@ def plan_training(
     Raises:
         NothingToTrainError: no human-scored response is among what was asked for.
     """
+    is_student = isinstance(recipe, Distillation)
     with db.connect(warehouse) as connection:
         rows = _human_scored(connection, seasons, items)
+        most = MOST_UNSCORED if is_student else 0
+        unscored = training.unscored(connection, seasons, items, most)
         bank = {(item.item_id, item.trait): item for item in list_items(connection)}
         registry = _Registry(
             champions={(one.item_id, one.trait): one for one in champions},
@@ -157,14 +195,17 @@ def plan_training(
             folder=adapters,
             sound=sound,
             saw={
-                champion.sha256: frozenset(training.trained_on(connection, champion.sha256))
-                for champion in champions
+                adapter.sha256: frozenset(training.trained_on(connection, adapter.sha256))
+                for adapter in (registered if is_student else champions)
             },
             known=frozenset(training.known_adapters(connection)),
-            recipe_sha256=recipe_sha256(recipe),
+            recipe=recipe,
             backbone_sha256=resolve_backbone(backbone).sha256,
         )
     texts = read_texts(responses, rows)
+    unscored_texts = read_texts(responses, unscored)
+    unscored_ids = {key: part["response_id"].to_pylist() for key, part in _by_item(unscored)}
+    without_teacher: list[UntrainedItem] = []
     jobs: list[TrainingJob] = []
     crowned: list[Crowned] = []
     unchanged = 0
@@ -183,6 +224,10 @@ def plan_training(
             else:
                 logger.warning("item %s (%s): v%d waits for an answer", *key, same.version)
                 unchanged += 1
+            continue
+        teacher = registry.teacher(key)
+        if is_student and teacher is None:
+            without_teacher.append(UntrainedItem(*key, NO_TEACHER, failed=False))
             continue
         ids = tuple(table["response_id"].to_pylist())
         jobs.append(
@@ -204,9 +249,12 @@ def plan_training(
                 reported=cast("Reported", item.reported),
                 cut_scores=item.cut_scores,
                 students=_students(table),
+                teacher=None if teacher is None else adapters / teacher.sha256,
+                teacher_saw=frozenset() if teacher is None else registry.saw[teacher.sha256],
+                unscored=tuple(unscored_texts[one] for one in unscored_ids.get(key, ())),
             )
         )
-    return TrainingPlan(tuple(jobs), unchanged, tuple(crowned))
+    return TrainingPlan(tuple(jobs), unchanged, tuple(crowned), tuple(without_teacher))
 
 
 def _held_out(table: pa.Table) -> int:

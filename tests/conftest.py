@@ -115,3 +115,13 @@ def tiny_backbone(tiny_backbone_folder: Path):
     from models.backbone import load_backbone
 
     return load_backbone(str(tiny_backbone_folder), max_tokens=64)
+
+
+from workspaces import (  # noqa: E402 - after the settings above
+    backbone_setting,
+    home,
+    prefect_server,
+    trained,
+)
+
+__all__ = ["backbone_setting", "home", "prefect_server", "trained"]

@@ -105,6 +105,7 @@ def item(item_id: str = "plants", **changes: Any) -> ItemEvaluation:
         human_distribution=(0.25, 0.4, 0.35),
         machine_distribution=(0.24, 0.39, 0.37),
         n_truncated=0,
+        n_by_student=0,
         near_boundary=2,
         n_far_apart=3,
     )

@@ -124,6 +124,7 @@ def example_item(
         human_distribution=_shares(human, points),
         machine_distribution=_shares(machine, points),
         n_truncated=seed % 3,
+        n_by_student=4 * (seed % 2),
         near_boundary=seed % 7,
         n_far_apart=int((np.abs(human - machine) >= 2).sum()),
     )  # fmt: skip

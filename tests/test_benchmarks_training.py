@@ -10,7 +10,7 @@ from benchmarks.training_jobs import LARGE, SMALL, Job, Result, large_jobs, smal
 from benchmarks.training_report import case, markdown
 from models.agreement import quadratic_weighted_kappa
 from models.fitting import Recipe
-from models.heads import Scale
+from models.scores import Scale
 from models.training import TrainingSet
 
 

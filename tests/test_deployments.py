@@ -12,7 +12,7 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text("utf-8"))["deploy
 
 def test_what_the_issue_of_a_night_needs_is_deployed() -> None:
     names = {deployment["name"] for deployment in DEPLOYMENTS}
-    assert names == {"nightly", "backfill", "train", "evaluate"}
+    assert names == {"nightly", "backfill", "train", "distill", "evaluate"}
     (nightly,) = [one for one in DEPLOYMENTS if one["name"] == "nightly"]
     assert nightly["schedules"][0]["cron"] == "0 2 * * *"
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.adapter_files import CONFIG, FILES, HEAD, SCORING, WEIGHTS
+from models.adapter_files import CONFIG, FILES_OF, HEAD, SCORING, WEIGHTS
 from models.adapters import (
     Adapter,
     AdapterError,
@@ -112,7 +112,7 @@ def rewrite_json(path, **changes):
 
 def test_what_is_saved_is_loaded(tiny_backbone, folder):
     made, loaded = make_adapter(tiny_backbone), load_adapter(folder, tiny_backbone)
-    assert {entry.name for entry in folder.iterdir()} == FILES
+    assert {entry.name for entry in folder.iterdir()} == FILES_OF["lora"]
     assert loaded.scoring == made.scoring
     assert torch.equal(loaded.head.weight, made.head.weight)
     assert loaded.edits.keys() == made.edits.keys()

@@ -18,7 +18,7 @@ from models.calibration import (
     confidences,
     fitted_calibration,
 )
-from models.heads import Scale
+from models.scores import Scale
 
 SCALE = Scale(1, 4)
 ROWS = arrays(np.float64, st.tuples(st.integers(1, 8), st.just(4)), elements=st.floats(0.01, 1))

@@ -38,9 +38,9 @@ def test_a_gpu_gives_what_the_processor_gives(backbone, precision):
     packed = packed_texts(4, 9, 9, 40)
     here = Encoder(backbone, precision)
     there = Encoder(backbone, precision, device_named("cuda"))
-    expected = here.pooled(packed, Edits(here.merged(adapter)), "mean")
+    expected = here.pooled(packed, here.merged(adapter), "mean")
     tolerance = 1e-4 if precision == "fp32" else 5e-2
-    found = there.pooled(packed, Edits(there.merged(adapter)), "mean")
+    found = there.pooled(packed, there.merged(adapter), "mean")
     assert (found - expected).abs().max() < tolerance
     if there.break_even(adapter):
         parts = [Segment(0, packed.tokens, there.branches(adapter))]
@@ -104,7 +104,7 @@ def test_nothing_stays_behind_on_the_processor(backbone):
     encoder = Encoder(backbone, "bf16", META)
     adapter = make_adapter(backbone)
     packed = packed_texts(4, 9, 9, 40).to(META)
-    merged = Edits(encoder.merged(adapter))
+    merged = encoder.merged(adapter)
     assert {layer.weight.device for layer in merged.merged.values()} == {META}
     everything = [merged]
     if encoder.break_even(adapter):
@@ -115,7 +115,7 @@ def test_nothing_stays_behind_on_the_processor(backbone):
         assert states.shape == (packed.input_ids.shape[1], 32)
     placed = {
         tensor.device
-        for module in encoder._forward._model.modules()
+        for module in encoder._forward._whole.model.modules()
         for tensor in vars(module).values()
         if isinstance(tensor, torch.Tensor)
     }

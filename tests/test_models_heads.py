@@ -5,16 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.heads import (
-    Dense,
-    Head,
-    Norm,
-    Scale,
-    ordinal_loss,
-    ordinal_targets,
-    outputs_of,
-    read_out,
-)
+from models.heads import Dense, Head, Norm, ordinal_loss, ordinal_targets, outputs_of, read_out
+from models.scores import Scale
 
 LOGITS = arrays(
     np.float32,

@@ -17,11 +17,11 @@ from transformers import AutoModelForSequenceClassification
 from models.adapter_files import CONFIG, WEIGHTS, AdapterError
 from models.adapters import load_adapter, save_adapter
 from models.backbone import load_backbone
-from models.heads import Scale
 from models.packing import hidden_states, mean_by_text, pack
 from models.peft_import import import_peft
 from models.probes import PROBE_TEXTS
 from models.scorer import Scorer
+from models.scores import Scale
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning:transformers")

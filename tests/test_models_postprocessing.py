@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.heads import Scale
 from models.postprocessing import NO_SPREAD, TRIM, Scaling, fitted_scaling, rounded, scaled, trimmed
+from models.scores import Scale
 
 GOLDEN = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "rsm_golden"
 SCORES = arrays(np.float64, st.integers(1, 30), elements=st.floats(-20, 20))

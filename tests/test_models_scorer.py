@@ -15,7 +15,8 @@ from models.bert import BertForward
 from models.calibration import Calibration, confidences
 from models.encoder import Encoder
 from models.postprocessing import Scaling, rounded, scaled, trimmed
-from models.scorer import Group, Scorer, _Queue, exact_scorer
+from models.scheduling import Queue
+from models.scorer import Group, Scorer, exact_scorer
 
 TEXTS = [
     "the bulb is in a closed path with the battery",
@@ -252,14 +253,11 @@ def test_a_score_does_not_depend_on_what_its_neighbours_edit(tiny_backbone, adap
 
 def test_many_groups_that_wait_are_shared_in_turn(monkeypatch, tiny_backbone, adapter):
     batches = []
-    submit = _Queue._submit
+    submit = Queue._submit
     monkeypatch.setattr(
-        _Queue,
+        Queue,
         "_submit",
-        lambda queue, batch, entries: (
-            batches.append(len(batch.parts)),
-            submit(queue, batch, entries),
-        )[1],
+        lambda queue, shares: (batches.append(len(shares)), submit(queue, shares))[1],
     )
     scorer = Scorer(tiny_backbone, precision="fp32", threads=1)
     groups = [Group(lambda: adapter, ["no"], verify=False)] * 200
@@ -305,9 +303,9 @@ def test_the_circumstances_name_all_that_decides_a_score(
 def test_a_wrong_kernel_is_noticed_before_anything_is_scored(monkeypatch, tiny_backbone, unit):
     plain = BertForward._plain
 
-    def wrong(self, name, states, edits):
-        output = plain(self, name, states, edits)
-        return output * 0.5 if name.endswith(unit) and edits.segments else output
+    def wrong(self, block, part, states, edits):
+        output = plain(self, block, part, states, edits)
+        return output * 0.5 if part == unit and edits.segments else output
 
     monkeypatch.setattr(BertForward, "_plain", wrong)
     with pytest.raises(BackboneError, match="nothing is scored"):

@@ -7,13 +7,12 @@ from conftest import save_tiny_encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import fitting
-from models import training as models_training
+from models import fitting, lora_training
 from models.adapters import load_adapter
 from models.backbone import load_backbone
 from models.calibration import confidences
-from models.heads import Scale
 from models.scorer import Scorer
+from models.scores import Scale
 from models.training import (
     FEWEST_RESPONSES,
     Recipe,
@@ -134,9 +133,9 @@ def test_work_kept_below_the_cut_changes_nothing(tiny_backbone, tmp_path, traine
 
 def test_own_forward_and_the_library_s_learn_alike(tiny_backbone, tmp_path, monkeypatch):
     """In float32, so that rounding does not grow over the epochs."""
-    monkeypatch.setattr(models_training, "fastest_precision", lambda: "fp32")
+    monkeypatch.setattr(lora_training, "fastest_precision", lambda: "fp32")
     own = train(tiny_backbone, tmp_path / "own")
-    monkeypatch.setattr(models_training, "supports_model", lambda _: False)
+    monkeypatch.setattr(lora_training, "supports_model", lambda _: False)
     library = train(tiny_backbone, tmp_path / "library")
     losses = [[epoch.training_loss for epoch in way.history] for way in (own, library)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)

@@ -14,7 +14,7 @@ from test_models_adapters import make_adapter
 from models.adapters import Adapter, save_adapter
 from models.backbone import Backbone
 from models.postprocessing import Scaling, rounded, scaled, trimmed
-from tasks.inference import ShardResult, score_shard
+from tasks.inference import Engine, ShardResult, score_shard
 from tasks.planning import Shard, Unit, part_path
 from warehouse import parts, schema
 from warehouse.texts import response_file
@@ -78,9 +78,8 @@ class Night:
         plan = self.home / "parts" / "run.plan.parquet"
         parts.write(plan, table)
         shard = Shard("s", len(rows), tuple(self.units), "fp32")
-        result = score_shard.fn(
-            plan, shard, responses, self.home / "adapters", str(self.backbone), 64, "fp32", "cpu"
-        )
+        engine = Engine(str(self.backbone), 64, "fp32", "cpu", self.home / "trunk", 1 << 20)
+        result = score_shard.fn(plan, shard, responses, self.home / "adapters", engine)
         part = pq.read_table(part_path(plan, shard))
         assert part.schema.remove_metadata() == schema.PARTS
         items = {row["item_id"] for row in part.to_pylist()}

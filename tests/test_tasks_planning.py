@@ -134,6 +134,7 @@ def part(rows: list[dict[str, object]], engine: str = ENGINE) -> pa.Table:
                 "score": 1,
                 "confidence": 0.8,
                 "probabilities": [0.1, 0.8, 0.1],
+                "by_student": False,
                 "truncated": False,
                 "trimmed_score": 1.3,
                 "scaled_score": 1.6 if row["reported"] == "scaled" else None,

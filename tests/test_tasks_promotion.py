@@ -180,3 +180,17 @@ def test_only_figures_that_say_so_promote(n, low, crossing, flaw):
 )
 def test_a_first_adapter_that_clearly_scores_nothing_is_asked_about(qwk, n, verdict):
     assert of_first(qwk, n)[0] == verdict
+
+
+def test_a_cheaper_challenger_that_gives_up_little_is_asked_about() -> None:
+    human = np.tile([0, 1, 2, 3], 20)
+    champion = human.copy()
+    champion[:8] = (champion[:8] + 1) % 4
+    nearly = champion.copy()
+    nearly[70] = min(3, nearly[70] + 1) if nearly[70] < 3 else 2
+    found = compare(human, champion, nearly, saving="its student keeps 80% of the responses")
+    assert found.verdict == "ask"
+    assert "not better, but its student keeps 80%" in found.reason
+    assert compare(human, champion, nearly).verdict == "keep"
+    poor = np.roll(champion, 1)
+    assert compare(human, champion, poor, saving="it is quick").verdict == "keep"

@@ -308,7 +308,7 @@ def test_reused_scores_are_counted_and_have_no_latency(tmp_path: Path) -> None:
     text = page(tmp_path, RunReport(replace(made.RUN, reused=1180), items)).text
     assert "scored 1,240 a score for every trait; 1,180 of them reused" in text
     assert "200 scores were copied from earlier runs" in text
-    assert "poems 30 30 1 0 2 – –" in text
+    assert "poems 30 30 1 0 0 2 – –" in text
 
 
 def test_rejects_and_configuration_are_listed(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from models.adapters import FILES, adapter_sha256
+from models.adapter_files import FILES_OF
+from models.adapters import adapter_sha256
 from tasks.metric_names import slug, subgroup_metric
 from tasks.tracking import (
     CHALLENGER,
@@ -62,7 +63,7 @@ def adapter_folder(parent: Path, content: str) -> Path:
     """A folder of the four files; the registry looks at their names and bytes only."""
     written = parent / f"written-{content}"
     written.mkdir(parents=True)
-    for name in FILES:
+    for name in FILES_OF["lora"]:
         (written / name).write_text(content, "utf-8")
     return written.rename(parent / adapter_sha256(written))
 

@@ -17,7 +17,7 @@ from conftest import save_tiny_encoder
 from flows.settings import load_settings
 from models.adapters import adapter_sha256, load_adapter, save_adapter
 from models.backbone import load_backbone
-from models.heads import Scale
+from models.scores import Scale
 from models.training import Recipe
 from tasks import promotion, training
 from tasks.promotion import FEWEST_ROWS, Comparison, Flaw

@@ -26,7 +26,11 @@ def warehouse(tmp_path: Path) -> Path:
             item_id = "maps" if name == "d" else "plants"
             ledger.response(name, item_id, student_pseudo=student)
             score = None if name == "c" else number
-            scaled = {"reported": "scaled", "scaled_score": 1.5} if name == "a" else {}
+            scaled = (
+                {"reported": "scaled", "scaled_score": 1.5, "by_student": True}
+                if name == "a"
+                else {}
+            )
             ledger.score("n1", name, score, item_id=item_id, **scaled)
             ledger.insert("human_scores", response_id=name, item_id=item_id, trait="overall",
                           rater=1, human_score=number / 2, export_sha256="e",
@@ -50,7 +54,7 @@ def test_columns_of_an_item(warehouse: Path) -> None:
     assert by_human.reported.tolist() == ["", "rounded", "scaled"]
     np.testing.assert_equal(by_human.confidence, [np.nan, 0.5, 0.5])
     np.testing.assert_equal(by_human.trimmed_score, [np.nan, 2.25, 3.25])
-    np.testing.assert_equal(by_human.tokens, [np.nan, 8, 8])
+    assert by_human.by_student.tolist() == [False, False, True]
     assert by_human.groups["L1"].tolist() == [None, "Esperanto", "Navi"]
     assert by_human.groups["school"].tolist() == [None, None, "x"]
 

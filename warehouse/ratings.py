@@ -38,7 +38,7 @@ class RatedScores:
         reported: what that is, ``rounded`` or ``scaled``; empty without a score.
         confidence: of the reported score, 0 to 1.
         truncated: longer than the model reads.
-        tokens: that the model read; NaN for scores from before they were counted.
+        by_student: a distilled student gave the score.
         adapter_version: in the model registry.
         latency_ms: its share of its batch's time; none where the score was copied.
         human_score: the first rater's.
@@ -57,7 +57,7 @@ class RatedScores:
     reported: NDArray[np.object_]
     confidence: Floats
     truncated: NDArray[np.bool_]
-    tokens: Floats
+    by_student: NDArray[np.bool_]
     adapter_version: Floats
     latency_ms: Floats
     human_score: Floats
@@ -145,7 +145,7 @@ def _rated_scores(
         reported=REPORTED[np.asarray(columns["reported"])],
         confidence=filled(columns["confidence"]),
         truncated=filled(columns["truncated"]) > 0,
-        tokens=filled(columns["tokens"]),
+        by_student=filled(columns["by_student"]) > 0,
         adapter_version=filled(columns["adapter_version"]),
         latency_ms=filled(columns["latency_ms"]),
         human_score=filled(columns["human_score"]),

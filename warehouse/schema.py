@@ -25,6 +25,7 @@ PARTS = pa.schema(
         pa.field("score", pa.int32(), nullable=False),
         pa.field("confidence", pa.float64(), nullable=False),
         pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
+        pa.field("by_student", pa.bool_(), nullable=False),  # a distilled student gave the score
         pa.field("truncated", pa.bool_(), nullable=False),
         pa.field("trimmed_score", pa.float64(), nullable=False),
         pa.field("scaled_score", pa.float64()),  # null where the adapter has no scaling

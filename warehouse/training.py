@@ -25,6 +25,30 @@ def human_scored(
     return table(connection, "training_scores", chosen)
 
 
+def unscored(
+    connection: duckdb.DuckDBPyConnection,
+    seasons: Sequence[str] | None,
+    items: Sequence[str] | None,
+    most: int,
+) -> pa.Table:
+    """Responses that nobody has scored, sorted by item, trait and response.
+
+    Columns: item_id, trait, response_id, season, export_sha256, text_sha256.
+
+    Args:
+        connection: to the warehouse.
+        seasons: of these only; None is all.
+        items: of these only; None is all.
+        most: of each item and trait; which ones depends on their ids alone.
+    """
+    chosen = {
+        "seasons": None if seasons is None else list(seasons),
+        "items": None if items is None else list(items),
+        "most": most,
+    }
+    return table(connection, "training_unlabelled", chosen)
+
+
 def record_seen(
     connection: duckdb.DuckDBPyConnection,
     adapter_sha256: str,

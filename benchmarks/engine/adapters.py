@@ -13,9 +13,10 @@ from benchmarks.engine.reference import logits_of
 from models.adapters import Adapter, Probe, Scoring, load_adapter, save_adapter
 from models.backbone import Backbone
 from models.fitting import Recipe
-from models.heads import Head, Scale, read_out
+from models.heads import Head, read_out
 from models.lora import LowRank, block_linears, block_of
 from models.probes import PROBE_TEXTS
+from models.scores import Scale
 
 SEED = 77
 # Of B's entries: the edit then has about a quarter of the size of the weights it is added to.

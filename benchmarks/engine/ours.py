@@ -13,7 +13,8 @@ from benchmarks.engine.backbones import backbone
 from benchmarks.engine.mixes import ItemWork
 from benchmarks.engine.systems import Clock, Logits, Place, Setting
 from models.adapters import Adapter, load_adapter
-from models.scorer import Group, Scored, Scorer
+from models.scored import Scored
+from models.scorer import Group, Scorer
 
 SMALLEST = 1e-7
 

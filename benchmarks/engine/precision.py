@@ -121,7 +121,7 @@ def _backbone() -> Any:
 
 def _trained(item: PublicItem) -> Path:
     """The item's adapter, learned from its training split by the code as it is."""
-    from models.heads import Scale
+    from models.scores import Scale
     from models.training import Recipe, TrainingSet, split_validation, train_adapter
 
     folder = BUILD / "precision" / _fingerprint() / item.item_id

@@ -218,7 +218,7 @@ def _memory(results: Results) -> list[str]:
         ]
         for system, points in measured["systems"].items():
             lines += [
-                f"| {system} | {point['items']} | {point['steady_mb']:,.0f} "
+                f"| {system} | {point['items']:.0f} | {point['steady_mb']:,.0f} "
                 f"| {point['peak_mb']:,.0f} | {point['private_mb']:,.0f} "
                 f"| {point['resident_mb']:,.0f} |"
                 for point in points

@@ -49,7 +49,7 @@ SELECT CAST(numbered.scale AS INTEGER) AS scale,
        chosen.raw_score, chosen.trimmed_score, chosen.score, chosen.confidence,
        CASE coalesce(chosen.reported, '') WHEN 'rounded' THEN 1 WHEN 'scaled' THEN 2 ELSE 0 END
            AS reported,
-       chosen.truncated, chosen.tokens, chosen.adapter_version, chosen.latency_ms,
+       chosen.truncated, chosen.by_student, chosen.adapter_version, chosen.latency_ms,
        human.human_score, human.human_score_2,
        CASE WHEN responses.student_pseudo IS NULL THEN -1
             ELSE CAST(hash(responses.student_pseudo) >> 1 AS BIGINT) END AS student,

@@ -2,7 +2,7 @@
 -- repeated adds nothing.
 INSERT INTO scores (
     run_id, shard, response_id, item_id, trait, status, raw_score, score, confidence, probabilities,
-    truncated, trimmed_score, scaled_score, reported, tokens, unknown_tokens, language,
+    by_student, truncated, trimmed_score, scaled_score, reported, tokens, unknown_tokens, language,
     adapter_version, adapter_sha256, backbone_sha256, engine, latency_ms, scored_at
 )
 SELECT $run_id,
@@ -15,6 +15,7 @@ SELECT $run_id,
        p.score,
        p.confidence,
        p.probabilities,
+       p.by_student,
        p.truncated,
        p.trimmed_score,
        p.scaled_score,

@@ -2,7 +2,7 @@
 -- waited for it tonight, so it has no latency.
 INSERT INTO scores (
     run_id, shard, response_id, item_id, trait, status, raw_score, score, confidence, probabilities,
-    truncated, trimmed_score, scaled_score, reported, tokens, unknown_tokens, language,
+    by_student, truncated, trimmed_score, scaled_score, reported, tokens, unknown_tokens, language,
     adapter_version, adapter_sha256, backbone_sha256, engine, reused_from, scored_at
 )
 SELECT $run_id,
@@ -15,6 +15,7 @@ SELECT $run_id,
        d.score,
        d.confidence,
        d.probabilities,
+       d.by_student,
        d.truncated,
        d.trimmed_score,
        d.scaled_score,

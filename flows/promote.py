@@ -1,0 +1,82 @@
+"""A person's word on an adapter: it becomes its item's champion."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import flow
+
+from flows.backfill import UnknownVersionError
+from flows.scoring import tracking_of
+from flows.settings import load_settings
+from tasks import tracking
+from tasks.tracking import CHAMPION
+from tasks.workspace import locked
+
+
+class UnsignedPromotionError(ValueError):
+    """A promotion comes without a name or a reason."""
+
+
+@dataclass(frozen=True)
+class PromoteResult:
+    """Who scores from now on, and who did before; None where nobody did."""
+
+    item_id: str
+    trait: str
+    version: int
+    before: int | None
+
+
+@flow(name="promote")
+def promote(
+    item_id: str,
+    version: int,
+    by: str,
+    reason: str,
+    trait: str = "overall",
+    home: Path | None = None,
+) -> PromoteResult:
+    """Make a version champion, and note in the registry who said so, when and why.
+
+    Args:
+        item_id: the item.
+        version: of its adapter, as the registry counts.
+        by: who decides.
+        reason: why.
+        trait: the item's trait.
+        home: the workspace; from the settings where not given.
+
+    Raises:
+        UnknownVersionError: the registry has no such version.
+        UnsignedPromotionError: no name, or no reason.
+    """
+    if not by.strip() or not reason.strip():
+        raise UnsignedPromotionError("a promotion needs the name of who decides, and a reason")
+    settings = load_settings(home)
+    where = tracking_of(settings)
+    with locked(settings.home):
+        registry = tracking.read_registry(where)
+        versions = {
+            one.version: one
+            for one in registry.adapters
+            if (one.item_id, one.trait) == (item_id, trait)
+        }
+        if version not in versions:
+            known = ", ".join(f"v{number}" for number in sorted(versions)) or "none"
+            raise UnknownVersionError(
+                f"the registry has no v{version} for item {item_id} ({trait}); it has {known}"
+            )
+        before = next(
+            (
+                one.version
+                for one in registry.having(CHAMPION)
+                if (one.item_id, one.trait) == (item_id, trait)
+            ),
+            None,
+        )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        signed = {"promoted_by": by.strip(), "promoted_at": now, "promoted_because": reason.strip()}
+        tracking.tag_adapter(where, versions[version], signed)
+        tracking.set_alias(where, versions[version], CHAMPION)
+    return PromoteResult(item_id, trait, version, before)
