@@ -37,6 +37,7 @@ TOLD = {
     "flows.backfill.UnknownVersionError": HELD,
     "flows.import_adapter.UnknownItemError": HELD,
     "flows.promote.UnsignedPromotionError": HELD,
+    "flows.promote.UnusableVersionError": HELD,
     "flows.scoring.NothingSelectedError": HELD,
     "tasks.thresholds.ThresholdsError": HELD,
     "tasks.season.UnknownSeasonError": HELD,

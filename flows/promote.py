@@ -8,10 +8,15 @@ from prefect import flow
 
 from flows.backfill import UnknownVersionError
 from flows.scoring import tracking_of
-from flows.settings import load_settings
+from flows.settings import Settings, load_settings
+from models.backbone import resolve_backbone
 from tasks import tracking
-from tasks.tracking import CHAMPION
+from tasks.tracking import CHAMPION, RegisteredAdapter
 from tasks.workspace import locked
+
+
+class UnusableVersionError(ValueError):
+    """A version could not score: its files are gone, or it was made for another backbone."""
 
 
 class UnsignedPromotionError(ValueError):
@@ -50,6 +55,7 @@ def promote(
     Raises:
         UnknownVersionError: the registry has no such version.
         UnsignedPromotionError: no name, or no reason.
+        UnusableVersionError: the version could not score tonight.
     """
     if not by.strip() or not reason.strip():
         raise UnsignedPromotionError("a promotion needs the name of who decides, and a reason")
@@ -67,6 +73,7 @@ def promote(
             raise UnknownVersionError(
                 f"the registry has no v{version} for item {item_id} ({trait}); it has {known}"
             )
+        _check_usable(settings, versions[version])
         before = next(
             (
                 one.version
@@ -80,3 +87,17 @@ def promote(
         tracking.tag_adapter(where, versions[version], signed)
         tracking.set_alias(where, versions[version], CHAMPION)
     return PromoteResult(item_id, trait, version, before)
+
+
+def _check_usable(settings: Settings, version: RegisteredAdapter) -> None:
+    if version.backbone_sha256 != resolve_backbone(settings.backbone).sha256:
+        raise UnusableVersionError(
+            f"v{version.version} was made for the backbone {version.backbone_sha256[:12]}, not for "
+            "the one in use: train the item again"
+        )
+    sound = tracking.sound_adapters(tracking_of(settings), [version], settings.adapters)
+    if version.sha256 not in sound:
+        raise UnusableVersionError(
+            f"the files of v{version.version} are missing or damaged, here and in the registry: "
+            "train the item again"
+        )

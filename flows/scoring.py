@@ -1,6 +1,7 @@
 """What nightly and backfill have in common: plan, score, commit, evaluate, log, report."""
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -199,6 +200,8 @@ def _score(settings: Settings, plan: Plan, precision: Precision) -> list[ShardRe
         trunk_cache=settings.trunk_cache if settings.trunk_cache_gb else None,
         trunk_cache_bytes=round(settings.trunk_cache_gb * 1e9),
     )
+    if engine.cache is None:  # nothing of an earlier setting stays behind
+        shutil.rmtree(settings.trunk_cache, ignore_errors=True)
     with progress("scoring", plan.rows) as advance:
         results = [
             inference.score_shard(

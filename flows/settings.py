@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     trunk_cache_gb: float = Field(
         default=2.0,
         ge=0,
+        allow_inf_nan=False,
         description="disk for what the shared lower layers made of responses, so that scoring them "
         "with another adapter runs the upper layers alone; 0 keeps nothing",
     )

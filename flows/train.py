@@ -259,7 +259,9 @@ def _register(
 
 def _taught_by(record: Record) -> str:
     """Hash of the adapter that a student learned from; empty of others, which can teach."""
-    return record.teacher_sha256 if isinstance(record, StudentRecord) else ""
+    if isinstance(record, StudentRecord):
+        return record.teacher_sha256
+    return "" if record.cascade is None else record.cascade.student.teacher_sha256
 
 
 def _verdict(trained: TrainedItem) -> tuple[Verdict, str]:

@@ -35,7 +35,14 @@ from models.own_blocks import OwnBlocks, checked_blocks, read_blocks, save_block
 from models.peft_config import read_config
 from models.peft_lora import read_edits, read_tensors, written
 from models.scores import Scale
-from models.scoring_record import Probe, Record, Scoring, files_of, read_record
+from models.scoring_record import (
+    Probe,
+    Record,
+    Scoring,
+    StudentRecord,
+    files_of,
+    read_record,
+)
 from models.student import written as written_student
 from models.student_adapter import StudentAdapter, screening_student
 
@@ -69,6 +76,7 @@ class Adapter:
 
     Raises:
         ValueError: ``scoring`` describes another head or other blocks.
+        AdapterError: the student is of another scale, trait or backbone.
     """
 
     edits: Mapping[str, LowRank]
@@ -91,11 +99,21 @@ class Adapter:
             raise ValueError("an adapter has low-rank edits or blocks of its own, never both")
         if (self.student is None) != (self.scoring.cascade is None):
             raise ValueError("a cascade is an adapter with a student and a record of both")
+        if self.student is not None and not _is_of(self.student.scoring, self.scoring):
+            raise AdapterError(
+                "the cascade's student is of another scale, trait or backbone than its teacher"
+            )
 
     @property
     def scale(self) -> Scale:
         """The score scale of the adapter's item."""
         return self.scoring.scale
+
+
+def _is_of(student: StudentRecord, teacher: Scoring) -> bool:
+    """Whether a cascade's student scores what its teacher scores."""
+    names = ("score_min", "score_max", "trait", "backbone_sha256")
+    return all(getattr(student, name) == getattr(teacher, name) for name in names)
 
 
 def library_versions() -> dict[str, str]:

@@ -71,6 +71,7 @@ class Encoder:
         model = backbone.model if device == CPU else moved(backbone.model, device)
         own = device == CPU and bert.supports_model(model)
         self.likes_equal_lengths = not own  # attention pads texts to the longest of a group
+        self.is_row_independent = own  # a text's states are the same bits in any batch
         forward: Any = bert.BertForward if own else LibraryForward
         self._forward: Forward = forward(model, precision, self._products)
         if device == CPU:

@@ -20,13 +20,15 @@ class Trunks:
 
     Args:
         encoder: computes what is not kept.
-        cache: what is kept between runs; None: nothing is.
+        cache: what is kept between runs; None: nothing is. Not used where a text's states depend
+            on the texts beside it: scores would hang on what earlier runs scored together.
         space: all that the encoder's states depend on, see ``TrunkCache.open``.
         width: numbers of a token's state.
     """
 
     def __init__(self, encoder: Encoder, cache: TrunkCache | None, space: str, width: int):
-        self._encoder, self._cache, self._space, self._width = encoder, cache, space, width
+        self._encoder, self._space, self._width = encoder, space, width
+        self._cache = cache if encoder.is_row_independent else None
         self._kept: dict[int, TrunkStates] = {}
         self._lock = threading.Lock()
 

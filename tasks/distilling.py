@@ -6,7 +6,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from models.adapters import Adapter, library_versions, load_adapter, save_adapter
+from models.adapters import (
+    Adapter,
+    AdapterError,
+    library_versions,
+    load_adapter,
+    save_adapter,
+)
 from models.backbone import Backbone
 from models.distillation import Distilled, distil
 from models.postprocessing import Reported, fitted_scaling
@@ -14,6 +20,7 @@ from models.probes import PROBE_TEXTS
 from models.recipes import CompressionRecipe, PartialRecipe, Recipe
 from models.scored import Scored
 from models.scorer import Scorer, exact_scorer
+from models.scores import Scale
 from models.scoring_record import CascadeRecord, Record, StudentRecord
 from models.student_adapter import (
     StudentAdapter,
@@ -30,8 +37,8 @@ from models.word_vectors import WordVectors
 MOST_UNSCORED = 2_000
 
 
-class NothingToKeepError(ValueError):
-    """A cascade's student may keep no response at the loss that is allowed."""
+class NothingToTellError(ValueError):
+    """A student, or the limit of a cascade, would rest on nothing that was measured."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,7 @@ def distil_adapter(
     validation: TrainingSet,
     unscored: Sequence[str],
     teacher: Path,
+    scale: Scale,
     backbone: Backbone,
     distillation: Distillation,
     folder: Path,
@@ -89,6 +97,7 @@ def distil_adapter(
         validation: held out from the teacher as well; may be empty.
         unscored: responses that nobody has scored; may be none.
         teacher: an adapter's directory; of a cascade, its teacher teaches again.
+        scale: the item's.
         backbone: the teacher's.
         distillation: how.
         folder: where the directory goes; an older one there is replaced.
@@ -97,11 +106,22 @@ def distil_adapter(
 
     Raises:
         AdapterError: the teacher cannot be used.
-        NothingToKeepError: the cascade's loss allows the student to keep nothing.
+        NothingToTellError: the cascade's loss allows the student to keep nothing, or its limit
+            would be of other scores than those that the item reports.
         ValueError: too little to learn from.
     """
     started = time.perf_counter()
     known = _alone(load_adapter(teacher, backbone))
+    if known.scale != scale:
+        raise AdapterError(
+            f"its champion scores {known.scale.score_min} to {known.scale.score_max}, the item's "
+            f"scale is {scale.score_min} to {scale.score_max}: train the item first"
+        )
+    if distillation.most_loss is not None and reported == "scaled":
+        raise NothingToTellError(
+            "the item reports scaled scores, and a cascade's limit is chosen on rounded ones: "
+            "distil a student that scores alone, or have the item report rounded scores"
+        )
     scorer = exact_scorer(backbone)
     distilled = distil(
         training,
@@ -187,7 +207,7 @@ def _cascade(
 ) -> Adapter:
     limit = distilled.limit(teacher.scale, most_loss)
     if not limit.kept_share:
-        raise NothingToKeepError(
+        raise NothingToTellError(
             f"the student may keep no response if its cascade is to lose {most_loss:g} of QWK at "
             f"most, by {limit.n} responses that it had not learned from: allow more, or let the "
             "teacher go on alone"

@@ -46,7 +46,7 @@ from tasks.distilling import (
     AnyRecipe,
     Distillation,
     DistilledAdapter,
-    NothingToKeepError,
+    NothingToTellError,
     distil_adapter,
     scores_of,
 )
@@ -204,7 +204,7 @@ def train_item(job: TrainingJob) -> TrainedItem | UntrainedItem:
     """Train one item in this process."""
     try:
         return _train(job)
-    except (TooFewResponsesError, NothingToKeepError) as error:
+    except (TooFewResponsesError, NothingToTellError) as error:
         return UntrainedItem(job.item_id, job.trait, str(error), failed=False)
     except (AdapterError, ValueError, RuntimeError, MemoryError) as error:
         return UntrainedItem(job.item_id, job.trait, told(error), failed=True)
@@ -227,6 +227,11 @@ def _train(job: TrainingJob) -> TrainedItem:
     _check_enough(human_scores, held_out)
     # What the teacher has learned says nothing of a student that is like it.
     held_out &= np.array([row not in job.teacher_saw for row in job.response_ids], dtype=np.bool_)
+    if isinstance(job.recipe, Distillation) and not held_out.any():
+        raise NothingToTellError(
+            "its teacher has learned from every response that would be held out, so nothing could "
+            "be said of the student: ingest more human scores"
+        )
     backbone = _backbone(job.backbone, job.max_tokens)
     adapter, epochs = _made(job, held_out, backbone)
     return TrainedItem(
@@ -235,7 +240,7 @@ def _train(job: TrainingJob) -> TrainedItem:
         folder=adapter.folder,
         sha256=adapter.sha256,
         data_sha256=job.data_sha256,
-        training_ids=tuple(compress(job.response_ids, ~held_out)),
+        training_ids=_learned_from(job, held_out),
         validation_ids=tuple(compress(job.response_ids, held_out)),
         figures=_figures(
             human_scores[held_out], adapter.validation, list(compress(job.students, held_out))
@@ -250,6 +255,12 @@ def _train(job: TrainingJob) -> TrainedItem:
     )
 
 
+def _learned_from(job: TrainingJob, held_out: NDArray[np.bool_]) -> tuple[str, ...]:
+    """What an adapter has learned from; what its teacher has is behind a student's scores too."""
+    own = list(compress(job.response_ids, ~held_out))
+    return (*own, *sorted(job.teacher_saw.difference(own)))
+
+
 def _made(
     job: TrainingJob, held_out: NDArray[np.bool_], backbone: Backbone
 ) -> tuple[TrainedAdapter | DistilledAdapter, int]:
@@ -262,6 +273,7 @@ def _made(
             _part(job, held_out),
             job.unscored,
             job.teacher,
+            job.scale,
             backbone,
             job.recipe,
             job.folder,
@@ -347,7 +359,7 @@ def _compare(
         cut_scores=job.cut_scores,
         students=list(compress(job.students, unseen)),
         flaw=flaw,
-        saving=_saving(adapter.scoring),
+        saving="" if _saving(record) else _saving(adapter.scoring),
     )
 
 

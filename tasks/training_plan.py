@@ -33,8 +33,8 @@ from warehouse.texts import read_texts
 logger = logging.getLogger(__name__)
 
 NO_TEACHER = (
-    "it has no champion that a student could learn from, or its files are not here: "
-    "`gradeline train` it first"
+    "it has no champion that a student could learn from, its files are not here, or nobody knows "
+    "what it was trained on: `gradeline train` it first"
 )
 Key = tuple[str, str]  # item_id and trait
 
@@ -120,9 +120,11 @@ class _Registry:
             return None
         if isinstance(record, StudentRecord):
             wanted = record.teacher_sha256
+        elif record.cascade is not None:
+            wanted = record.cascade.student.teacher_sha256
+        usable = self.sound & self.known  # one whose past nobody knows would make it look clean
         found = [one for one in self.versions.get(key, ()) if one.sha256 == wanted]
-        usable = [one for one in found if one.sha256 in self.sound]
-        return usable[0] if usable else None
+        return next((one for one in found if one.sha256 in usable), None)
 
     def _can_report(self, adapter: RegisteredAdapter, item: ItemRow) -> bool:
         """Whether it can give the kind of score that the item reports."""

@@ -59,6 +59,8 @@ def score(adapter, backbone, texts=TEXTS, **how):
 
 def cascade(backbone, limit, **changes):
     first = made_student(**changes)
+    same = {"backbone_sha256": backbone.sha256}
+    first = replace(first, scoring=first.scoring.model_copy(update=same))
     kept = Limit(limit, 0.5, 0.0, 60, 0, None, None, None)
     record = CascadeRecord(student=first.scoring, limit=kept, most_loss=0.01)
     teacher = make_adapter(backbone)
@@ -192,6 +194,16 @@ def test_a_cascade_whose_student_lies_is_held(tiny_backbone):
     scorer = Scorer(tiny_backbone, precision="fp32", threads=1)
     (found,) = scorer.score_groups([Group(lambda: replace(adapter, student=liar), TEXTS)])
     assert isinstance(found, AdapterError)
+
+
+@pytest.mark.parametrize(
+    "change", [{"score_min": 0, "score_max": 2}, {"trait": "form"}, {"backbone_sha256": "c" * 64}]
+)
+def test_a_student_that_scores_something_else_makes_no_cascade(tiny_backbone, tmp_path, change):
+    adapter, _, first = cascade(tiny_backbone, 0.6)
+    other = replace(first, scoring=first.scoring.model_copy(update=change))
+    with pytest.raises(AdapterError, match="than its teacher"):
+        replace(adapter, student=other)
 
 
 def test_a_student_and_its_record_come_together(tiny_backbone):

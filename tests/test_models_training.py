@@ -65,6 +65,7 @@ def test_it_learns_and_what_is_saved_scores_alike(tiny_backbone, trained):
     losses = [epoch.training_loss for epoch in trained.history]
     assert losses[-1] < losses[0] / 2
     assert sum(epoch.kept for epoch in trained.history) == 1
+    assert trained.tried == ()
     scorer = Scorer(tiny_backbone, precision="fp32")
     adapter = load_adapter(trained.folder, tiny_backbone)
     again = scorer.score(adapter, responses(21, seed=2).texts)

@@ -14,11 +14,33 @@ from models.trunk_cache import TrunkCache
 BUDGET = 1 << 24
 
 
-@pytest.fixture(scope="module", params=["bert", "modernbert", "deberta-v2"])
+@pytest.fixture(scope="module", params=["bert", "roberta"])
 def backbone(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept") / request.param
     save_tiny_encoder(folder, request.param, layers=3, initializer_range=0.15)
     return load_backbone(str(folder), max_tokens=64)
+
+
+@pytest.mark.parametrize("family", ["modernbert", "llama", "deberta-v2"])
+def test_nothing_is_kept_where_states_depend_on_the_texts_beside(family, tmp_path):
+    folder = save_tiny_encoder(tmp_path / family, family, layers=3, initializer_range=0.15)
+    backbone = load_backbone(str(folder), max_tokens=64)
+    found = raw_scores(backbone, tmp_path / "cache", upper_adapter(backbone, 2), MANY)
+    assert not list(tmp_path.rglob("*.states"))
+    expected = raw_scores(backbone, None, upper_adapter(backbone, 2), MANY)
+    assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_kept_does_not_depend_on_what_was_scored_beside(backbone, tmp_path, precision):
+    first, second = (upper_adapter(backbone, 2, seed=seed) for seed in (1, 2))
+    for start in range(5):  # filled by other groupings
+        scorer = Scorer(backbone, precision=precision, trunk_cache=TrunkCache(tmp_path, BUDGET))
+        scorer.score(first, MANY[start::5], verify=False)
+    warm = Scorer(backbone, precision=precision, trunk_cache=TrunkCache(tmp_path, BUDGET))
+    cold = Scorer(backbone, precision=precision)
+    found, expected = (one.score(second, MANY, verify=False).raw_score for one in (warm, cold))
+    assert np.array_equal(found, expected)
 
 
 @pytest.fixture
