@@ -4,7 +4,7 @@ LoRA on the upper 1, 2, 3 and all blocks; 1, 2, 3 and all blocks as the item's o
 three compressed to 1 and 2. The same folds for all. Takes three CPU-minutes or so per question;
 finished folds are kept in ``build/depths``, so a run that was stopped goes on where it was.
 
-    python -m benchmarks.depths [--every 5]
+    python -m benchmarks.depths [--every 5] [--shortest 7]
 
 Writes ``docs/depths.md``, ``docs/depths.json`` and ``docs/depths.svg``.
 """
@@ -85,7 +85,11 @@ def jobs_of(items: Sequence[PublicItem], fingerprint: str) -> list[Job]:
         for item in items
         for fold in range(FOLDS)
     ]
-    return sorted(jobs, key=lambda job: (-sum(map(len, job.item.texts)), job.fold))
+    return sorted(jobs, key=lambda job: (-_letters(job.item), job.fold))
+
+
+def _letters(item: PublicItem) -> int:
+    return sum(map(len, item.texts))
 
 
 def main() -> int:
@@ -93,6 +97,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--every", type=int, default=5, help="take every n-th of the 52 questions")
+    parser.add_argument("--shortest", type=int, help="of these, the n with the least text only")
     arguments = parser.parse_args()
     if not DATA.is_dir():
         print(f"the public data is not at {DATA}; see docs/depths.md for the last figures")
@@ -101,6 +106,7 @@ def main() -> int:
     os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     # From the third on, as the full fine-tuning of ``benchmarks.quality`` takes them.
     items = quality_items(read_items(DATA))[2 % arguments.every :: arguments.every]
+    items = sorted(items, key=_letters)[: arguments.shortest]
     jobs = jobs_of(items, _fingerprint())
     left = [job for job in jobs if not job.kept.exists()]
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
@@ -110,7 +116,7 @@ def main() -> int:
     files = {(job.item.item_id, job.fold): job.kept for job in jobs}
     summary: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "workers": arguments.workers,
+        "arguments": " ".join(sys.argv[1:]),
         "versions": _versions(),
         **summarise(items, lambda item, fold: json.loads(files[item.item_id, fold].read_text())),
     }

@@ -140,7 +140,7 @@ def markdown(summary: dict[str, Any]) -> str:
     lines = [
         "# Own blocks, LoRA and compressed branches, by depth",
         "",
-        f"Written by `python -m benchmarks.depths` on {summary['date']}; the same figures are in "
+        f"Written by `{_command(summary)}` on {summary['date']}; the same figures are in "
         f"`depths.json`. {FOLDS}-fold cross-validation on {len(summary['items'])} public "
         "questions, train and unseen_answers together; every way learns from the same answers, "
         "holds out the same ones and scores the same ones with what it saved. QWK per item over "
@@ -169,6 +169,10 @@ def markdown(summary: dict[str, Any]) -> str:
         cells = [f"{row['arms'][name]['qwk'] + 0.0:.2f}" for name in names]
         lines.append(f"| {row['item_id']} | {row['n']} | " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", f"Versions: {summary['versions']}.", ""])
+
+
+def _command(summary: dict[str, Any]) -> str:
+    return f"python -m benchmarks.depths {summary['arguments']}".strip()
 
 
 def _line(way: dict[str, Any], separate: int) -> str:

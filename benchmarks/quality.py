@@ -237,8 +237,7 @@ def _markdown(summary: dict[str, Any]) -> str:
         "# Quality on public data",
         "",
         "Written by `make quality`; the same figures are in `quality.json`. Items with blocks of "
-        "their own are in [depths.md](depths.md), students and cascades in "
-        "[distillation.md](distillation.md). "
+        "their own are in [depths.md](depths.md). "
         f"{FOLDS}-fold cross-validation on {len(summary['items'])} questions: 30 of SemEval-2013 "
         "Task 7 (0..2) and 22 of SAF (0..4), train and unseen_answers together. QWK per item over "
         "all its answers, then the mean over items. Adapters hold out part of the training folds "

@@ -88,7 +88,7 @@ def test_questions_that_recipes_were_chosen_on_are_left_out_once():
 
 
 def test_the_report_shows_every_way_and_every_item(tmp_path):
-    summary = {"date": "2026-01-01", "versions": "v 1", **summarise(ITEMS, kept())}
+    summary = {"date": "2026-01-01", "versions": "v 1", "arguments": "", **summarise(ITEMS, kept())}
     text = markdown(summary)
     for title in TITLES.values():
         assert f"| {title} |" in text
