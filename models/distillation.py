@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.agreement import quadratic_weighted_kappa
 from models.calibration import Calibration, confidences, fitted_calibration
 from models.cascade import Limit, choose_limit
-from models.features import spellings
+from models.features import shared_words, spellings
 from models.scores import Scale, ScoreColumns, of_thresholds
 from models.student import Student
 from models.student_fitting import StudentRecipe, fit_student, lesson
@@ -139,7 +139,11 @@ class _Rows:
         """A student of some of the texts."""
         texts = [self.texts[int(i)] for i in np.flatnonzero(learned)]
         own = [self.texts[int(i)] for i in np.flatnonzero(learned[: self.responses])]
-        table = word_table(spellings(texts), spellings(own), vectors, recipe)
+        # A word of one response alone may be a name, and adapters travel: who guesses a word could
+        # tell by its hash that it is in the table. Words of the backbone's vocabulary tell nothing.
+        told = {*shared_words(own), *vectors.vocabulary[0]}
+        words = [word for word in spellings(texts) if word in told]
+        table = word_table(words, spellings(own), vectors, recipe)
         probabilities = np.asarray(self.opinion.probabilities)[learned]
         given = lesson(texts, self.human[learned], probabilities, scale, recipe)
         return fit_student(given, validation, table, scale, recipe).student(table)

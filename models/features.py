@@ -112,6 +112,18 @@ def spellings(texts: Sequence[str]) -> list[str]:
     return [word.decode("utf-32-le", "surrogatepass") for word in found]
 
 
+def shared_words(texts: Sequence[str], least: int = 2) -> list[str]:
+    """The distinct words that so many texts or more hold, as ``spellings`` gives them."""
+    found = read_words(texts, 1)
+    texts_of = np.repeat(np.arange(len(texts)), np.diff(found.offsets))
+    pairs = np.unique(np.stack([found.words, texts_of]), axis=1)
+    counts = np.bincount(pairs[0], minlength=len(found.keys))
+    common = set(found.keys[counts >= least].tolist())
+    words = spellings(texts)
+    keys = word_keys(words).tolist()
+    return [word for word, key in zip(words, keys, strict=True) if key in common]
+
+
 def single_words(strings: Sequence[str]) -> list[str]:
     """Those of the strings that are one word."""
     sizes = np.diff(read_words(strings, 1).offsets)

@@ -6,7 +6,7 @@ import torch
 
 from models.agreement import quadratic_weighted_kappa
 from models.distillation import distil, gated
-from models.features import read_words, spellings
+from models.features import read_words, shared_words, spellings, word_keys
 from models.scores import Scale, of_points
 from models.student import MOST_TRAINED, written
 from models.student_fitting import StudentRecipe, fit_student, lesson
@@ -233,3 +233,12 @@ def test_rounding_to_whole_numbers_hardly_moves_a_logit():
         exact = net(reading(texts, 128, table), torch.arange(len(texts))).numpy()
     rounded = net.student(table).logits(texts)
     assert np.abs(exact[:-1] - rounded[:-1]).max() < 0.03 * exact.std()
+
+
+def test_a_word_of_one_response_alone_is_not_in_the_student(vectors):
+    few = answers(30, 1)
+    texts = [*few.texts[:-1], f"{few.texts[-1]} zebedeexq"]
+    named = TrainingSet(texts, few.human_scores)
+    student = distil(named, answers(30, 2), [], Teacher(), SCALE, vectors, RECIPE).student
+    assert not np.isin(word_keys(["zebedeexq"]), student.word_keys).any()
+    assert np.isin(word_keys(shared_words(texts)), student.word_keys).all()

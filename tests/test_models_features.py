@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.features import chunks, read_words, single_words, spellings, word_keys
+from models.features import (
+    chunks,
+    read_words,
+    shared_words,
+    single_words,
+    spellings,
+    word_keys,
+)
 
 BUCKETS = 2048
 # Worked out by hand-written loops over Python's unbounded integers.
@@ -185,3 +192,10 @@ def test_chunks_are_all_texts_in_order_and_small(lengths, characters):
 def test_torch_is_not_needed():
     code = "import sys; sys.modules['torch'] = None; import models.features"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_shared_words_are_those_of_two_texts_or_more():
+    texts = ["The bulb, the bulb!", "a BULB is lit", "Zebedee Zebedee wrote this", "", "is it?"]
+    assert sorted(shared_words(texts)) == ["bulb", "is"]
+    assert sorted(shared_words(texts, least=1)) == sorted(spellings(texts))
+    assert shared_words([]) == []
