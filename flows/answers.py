@@ -14,7 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-DONE = 0
+from flows.settings import Settings
+
+DONE, ERROR, HELD = 0, 1, 2
 console = Console()
 
 
@@ -113,3 +115,12 @@ def _changed(change: Any) -> str:
     before, after = ("none" if v is None else f"{v:g}" for v in (change.before, change.after))
     slip = "   IS THAT A SLIP?" if change.suspicious else ""
     return f"{change.scope}: {change.rule} {change.setting} is {after}, by default {before}{slip}"
+
+
+def mlflow_ui(settings: Settings) -> str:
+    """How a person opens MLflow: the command that serves a local store, or the server's address."""
+    store = settings.tracking_uri
+    if store.startswith("sqlite:"):
+        ui = f"mlflow ui --backend-store-uri {store} --port 5000"
+        return f"{ui}\n           then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
+    return store

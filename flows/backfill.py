@@ -8,7 +8,7 @@ from prefect import flow
 
 from flows.scoring import RunResult, last_day_of, score_and_report, tracking_of
 from flows.settings import load_settings
-from tasks.planning import Selection
+from tasks.planning import Selection, chosen
 from tasks.tracking import CHAMPION, RegisteredAdapter, Tracking, list_adapters
 from tasks.workspace import locked, recorded_run
 
@@ -42,17 +42,13 @@ def backfill(
         home: the workspace; from the settings where not given.
     """
     settings = load_settings(home)
-    selection = Selection(_chosen(seasons), _chosen(items), from_date, to_date, rescore=True)
+    selection = Selection(chosen(seasons), chosen(items), from_date, to_date, rescore=True)
     parameters = {**selection.bound(), "adapter": adapter}
     with locked(settings.home):
         adapters = _adapters(tracking_of(settings), adapter)
         day = administration_date or last_day_of(settings, selection)
         with recorded_run(settings.warehouse, "backfill", day, parameters) as run_id:
             return score_and_report(settings, run_id, adapters, selection)
-
-
-def _chosen(values: list[str] | None) -> tuple[str, ...] | None:
-    return tuple(sorted(set(values))) if values else None
 
 
 def _adapters(tracking: Tracking, adapter: int | Literal["champion"]) -> list[RegisteredAdapter]:

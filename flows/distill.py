@@ -9,6 +9,7 @@ from prefect import flow
 from flows.settings import load_settings
 from flows.train import TrainResult, train_with
 from tasks.distilling import Distillation
+from tasks.planning import chosen
 from tasks.workspace import locked, recorded_run
 
 MOST_LOSS = 0.005
@@ -39,11 +40,8 @@ def distill(
     """
     settings = load_settings(home)
     day = administration_date or datetime.now(UTC).date()
-    chosen = {
-        "seasons": tuple(sorted(set(seasons))) if seasons else None,
-        "items": tuple(sorted(set(items))) if items else None,
-    }
+    selected = {"seasons": chosen(seasons), "items": chosen(items)}
     recipe = Distillation(most_loss=most_loss if method == "cascade" else None)
-    parameters = {**chosen, "method": method, "most_loss": recipe.most_loss}
+    parameters = {**selected, "method": method, "most_loss": recipe.most_loss}
     with locked(settings.home), recorded_run(settings.warehouse, "distill", day, parameters) as run:
-        return train_with(settings, run, day, method, recipe, **chosen)
+        return train_with(settings, run, day, method, recipe, **selected)

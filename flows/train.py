@@ -11,13 +11,14 @@ from prefect import flow
 
 from flows.scoring import tracking_of
 from flows.settings import Settings, load_settings
-from models.adapters import read_scoring
+from models.adapter_folders import read_scoring
 from models.backbone import resolve_backbone
-from models.scoring_record import Record, StudentRecord
+from models.scoring_record import taught_by
 from models.training import RECIPES, TrainedMethod
 from tasks import promotion, tracking, training, training_plan
 from tasks.distilling import AnyRecipe
 from tasks.model_card import Training, model_card
+from tasks.planning import chosen
 from tasks.promotion import Verdict
 from tasks.tracking import CHALLENGER, CHAMPION, NewAdapter, RegisteredAdapter
 from tasks.training import TrainedItem, UntrainedItem
@@ -81,13 +82,10 @@ def train(
     """
     settings = load_settings(home)
     day = administration_date or datetime.now(UTC).date()
-    chosen = {
-        "seasons": tuple(sorted(set(seasons))) if seasons else None,
-        "items": tuple(sorted(set(items))) if items else None,
-    }
-    parameters = {**chosen, "method": method}
+    selected = {"seasons": chosen(seasons), "items": chosen(items)}
+    parameters = {**selected, "method": method}
     with locked(settings.home), recorded_run(settings.warehouse, "train", day, parameters) as run:
-        return train_with(settings, run, day, method, RECIPES[method](), **chosen)
+        return train_with(settings, run, day, method, RECIPES[method](), **selected)
 
 
 def train_with(
@@ -169,7 +167,7 @@ def _sound(
         if champion.sha256 in sound and champion.backbone_sha256 == backbone_sha256
     }
     teachers = {
-        _taught_by(read_scoring(settings.adapters / champion.sha256))
+        taught_by(read_scoring(settings.adapters / champion.sha256))
         for champion in champions
         if champion.sha256 in sound
     }
@@ -255,13 +253,6 @@ def _register(
         verdict=verdict,
         reason=reason,
     )
-
-
-def _taught_by(record: Record) -> str:
-    """Hash of the adapter that a student learned from; empty of others, which can teach."""
-    if isinstance(record, StudentRecord):
-        return record.teacher_sha256
-    return "" if record.cascade is None else record.cascade.student.teacher_sha256
 
 
 def _verdict(trained: TrainedItem) -> tuple[Verdict, str]:

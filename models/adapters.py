@@ -21,12 +21,10 @@ from models.adapter_files import (
     STUDENT,
     WEIGHTS,
     AdapterError,
-    files_sha256,
-    read_bytes,
-    read_files,
     write_folder,
     write_json,
 )
+from models.adapter_folders import adapter_sha256, open_folder
 from models.backbone import Backbone
 from models.head_file import describes, head_record, head_tensors, read_head
 from models.heads import Head
@@ -37,24 +35,19 @@ from models.peft_lora import read_edits, read_tensors, written
 from models.scores import Scale
 from models.scoring_record import (
     Probe,
-    Record,
     Scoring,
     StudentRecord,
-    files_of,
-    read_record,
 )
 from models.student import written as written_student
-from models.student_adapter import StudentAdapter, screening_student
+from models.student_adapter import StudentAdapter, student_of
 
 __all__ = [
     "Adapter",
     "AdapterError",
     "Probe",
     "Scoring",
-    "adapter_sha256",
     "library_versions",
     "load_adapter",
-    "read_scoring",
     "save_adapter",
 ]
 
@@ -121,15 +114,6 @@ def library_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in VERSIONED}
 
 
-def adapter_sha256(folder: Path) -> str:
-    """Hash over the sorted (name, sha256) pairs of the directory's files, of any method.
-
-    Raises:
-        AdapterError: a file is missing, or there is one too many.
-    """
-    return files_sha256(read_files(folder, files_of))
-
-
 def save_adapter(folder: Path, adapter: Adapter) -> str:
     """Write the adapter to ``folder``, whole or not at all; an older one there is replaced.
 
@@ -157,14 +141,8 @@ def load_adapter(
             are not finite, another backbone, a kind of LoRA that cannot be merged, or blocks that
             do not fit the backbone.
     """
-    files = read_files(folder, files_of)
-    digest = files_sha256(files)
-    if expected_sha256 is not None and digest != expected_sha256:
-        raise AdapterError(
-            f"{folder} has sha256 {digest[:12]}, {expected_sha256[:12]} was registered: remove "
-            "the folder, and it is fetched from the registry again"
-        )
-    scoring = read_record(files[SCORING], folder / SCORING)
+    found = open_folder(folder, expected_sha256)
+    files, digest, scoring = found.files, found.sha256, found.record
     if not isinstance(scoring, Scoring):
         raise AdapterError(f"{folder} holds a student, which edits no backbone")
     if scoring.backbone_sha256 != backbone.sha256:
@@ -176,7 +154,7 @@ def load_adapter(
     head = read_head(files[HEAD], folder / HEAD, scoring, scoring.scale, backbone.hidden_size)
     student = None
     if scoring.cascade is not None:
-        student = screening_student(files[STUDENT], scoring.cascade.student, folder)
+        student = student_of(files[STUDENT], scoring.cascade.student, folder)
     if scoring.method == "lora":
         edits = _read_edits(files, folder, backbone)
         return Adapter(edits, head, scoring, digest, student=student)
@@ -196,15 +174,6 @@ def _write_files(folder: Path, adapter: Adapter) -> None:
         (folder / STUDENT).write_bytes(written_student(adapter.student.student))
     save_file(head_tensors(adapter.head), folder / HEAD, metadata={"format": "pt"})
     write_json(folder / SCORING, adapter.scoring.model_dump())
-
-
-def read_scoring(folder: Path) -> Record:
-    """The scoring record of an adapter directory of any method, nothing else being looked at.
-
-    Raises:
-        AdapterError: it cannot be read, or does not follow the format.
-    """
-    return read_record(read_bytes(folder / SCORING), folder / SCORING)
 
 
 def _read_edits(files: Mapping[str, bytes], folder: Path, backbone: Backbone) -> dict[str, LowRank]:

@@ -10,7 +10,6 @@ answers, so both terms are means of K-1 binary cross-entropies. Responses that n
 the second term.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from models.adapters import Adapter, AdapterError
 from models.backbone import Backbone
-from models.finishing import Fitted, Progress, TrainedAdapter, record_of, written
+from models.finishing import Fitted, Progress, TrainedAdapter, trained
 from models.fitting import (
     Examples,
     Loss,
@@ -40,7 +39,7 @@ from models.recipes import CompressionRecipe, Recipe
 from models.scores import Scale
 from models.text import encode, with_limit
 from models.trained_blocks import SharedBlocks, shared_blocks
-from models.training_data import TrainingSet, check_enough, examples_of
+from models.training_data import TrainingSet
 from models.trunk import blocks_of
 
 
@@ -80,26 +79,26 @@ def compress_adapter(
         AdapterError: the teacher's head is not of the kind that is trained here, it edits what
             is no block, or the backbone's blocks cannot be replaced.
     """
-    started = time.perf_counter()
-    check_enough(training)
     tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
-    known, held_out = (examples_of(part, tokenizer) for part in (training, validation))
     more = encode(tokenizer, unlabelled).token_ids
-    fitted = fit_compressed(
-        teacher, known, held_out, teacher.scale, backbone, recipe, progress, unlabelled=more
-    )
-    scoring = record_of(
-        fitted, backbone, teacher.scale, recipe, training_data_sha256, teacher.scoring.trait
-    )
-    return written(
-        fitted,
-        scoring,
+
+    def fit(known: Examples, held_out: Examples) -> Fitted:
+        scale = teacher.scale
+        return fit_compressed(
+            teacher, known, held_out, scale, backbone, recipe, progress, unlabelled=more
+        )
+
+    return trained(
+        fit,
         training,
         validation,
+        teacher.scale,
         backbone,
+        recipe,
         folder,
+        training_data_sha256=training_data_sha256,
+        trait=teacher.scoring.trait,
         reported=reported,
-        seconds=lambda: time.perf_counter() - started,
     )
 
 

@@ -1,5 +1,6 @@
 """From weights that have been trained to an adapter directory: measured, probed, written."""
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from models.adapters import Adapter, Scoring, library_versions, load_adapter, sa
 from models.agreement import quadratic_weighted_kappa
 from models.backbone import Backbone
 from models.calibration import fitted_calibration
-from models.fitting import Epoch
+from models.fitting import Epoch, Examples
 from models.heads import Head
 from models.lora import LowRank
 from models.own_blocks import OwnBlocks
@@ -21,7 +22,8 @@ from models.recipes import Schedule
 from models.scored import Scored
 from models.scorer import Scorer, exact_scorer
 from models.scores import Scale
-from models.training_data import TrainingSet
+from models.text import with_limit
+from models.training_data import TrainingSet, check_enough, examples_of
 
 # Called after each epoch with it and the number of planned ones.
 Progress = Callable[[Epoch, int], None]
@@ -101,7 +103,7 @@ def trained_head(head: nn.Linear) -> Head:
     return Head("ordinal", "mean", None, weight, bias)
 
 
-def record_of(
+def _record_of(
     fitted: Fitted,
     backbone: Backbone,
     scale: Scale,
@@ -132,32 +134,42 @@ def _told(recipe: Schedule, fitted: Fitted) -> dict[str, Any]:
     return {**asdict(recipe), "own_blocks": len(fitted.own.blocks)}
 
 
-def written(
-    fitted: Fitted,
-    scoring: Scoring,
+def trained(
+    fit: Callable[[Examples, Examples], Fitted],
     training: TrainingSet,
     validation: TrainingSet,
+    scale: Scale,
     backbone: Backbone,
+    recipe: Schedule,
     folder: Path,
     *,
+    training_data_sha256: str,
+    trait: str,
     reported: Reported,
-    seconds: Callable[[], float],
 ) -> TrainedAdapter:
-    """Measure what was trained, with exact products, and write its directory.
+    """Train by some method, measure what came of it with exact products, write its directory.
 
     Args:
-        fitted: what was trained.
-        scoring: see ``record_of``.
-        training: what it was trained on: scaling is of these.
-        validation: what was held out: calibration is of these.
-        backbone: what it was trained on top of.
+        fit: the method, from what is learned from and what is held out.
+        training: what it is trained on: scaling is of these.
+        validation: what is held out: calibration is of these.
+        scale: the item's score scale.
+        backbone: what it is trained on top of.
+        recipe: how, for the record.
         folder: where the directory goes; an older one there is replaced.
+        training_data_sha256: hash of the data, for the record.
+        trait: for the record.
         reported: which score of the validation responses counts.
-        seconds: wall time since the training began.
 
     Raises:
+        TooFewResponsesError: too few to train on, or all of one score.
         AdapterError: scaled scores are to be reported, and scores that are all alike allow none.
     """
+    started = time.perf_counter()
+    check_enough(training)
+    tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
+    fitted = fit(examples_of(training, tokenizer), examples_of(validation, tokenizer))
+    scoring = _record_of(fitted, backbone, scale, recipe, training_data_sha256, trait)
     adapter = Adapter(edits=fitted.edits, head=fitted.head, scoring=scoring, own=fitted.own)
     scorer = exact_scorer(backbone)
     adapter = _measured(with_probes(adapter, scorer), training, validation, scorer)
@@ -171,7 +183,7 @@ def written(
         validation_qwk=float(quadratic_weighted_kappa(validation.human_scores, scored.score)),
         history=fitted.history,
         tried=fitted.tried,
-        seconds=seconds(),
+        seconds=time.perf_counter() - started,
     )
 
 

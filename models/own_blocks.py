@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.adapter_files import AdapterError, check_names
 from models.tensor_files import tensors_of
-from models.trunk import blocks_of, with_upper
+from models.trunk import blocks_of
 
 KEPT_IN = torch.bfloat16
 
@@ -46,15 +46,6 @@ class OwnBlocks:
                 for block in blocks
             ),
         )
-
-
-def with_blocks(model: nn.Module, own: OwnBlocks) -> nn.Module:
-    """A backbone's model whose upper blocks are the item's own; it shares all else with it.
-
-    Raises:
-        AdapterError: see ``checked_blocks``.
-    """
-    return with_upper(model, own.first_block, modules_of(own, model))
 
 
 def modules_of(own: OwnBlocks, model: nn.Module) -> list[nn.Module]:

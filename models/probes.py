@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from models.adapters import Adapter, Probe
+from models.adapters import Adapter
 from models.scorer import Scorer
+from models.scoring_record import probes_of
 
 # Written for this project: adapters travel, so no student's text may be among them.
 PROBE_TEXTS = (
@@ -23,8 +24,5 @@ def with_probes(adapter: Adapter, scorer: Scorer) -> Adapter:
         scorer: in float32, see ``models.scorer.exact_scorer``.
     """
     raw_scores = scorer.score(adapter, PROBE_TEXTS, verify=False).raw_score
-    probes = tuple(
-        Probe(text=text, raw_score=float(raw))
-        for text, raw in zip(PROBE_TEXTS, raw_scores, strict=True)
-    )
+    probes = probes_of(PROBE_TEXTS, raw_scores)
     return replace(adapter, scoring=adapter.scoring.model_copy(update={"probes": probes}))

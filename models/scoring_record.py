@@ -4,9 +4,12 @@ Torch is not needed to read it, as it is not needed to score with a student.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -37,6 +40,13 @@ class Probe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     text: str
     raw_score: FiniteFloat
+
+
+def probes_of(texts: Sequence[str], raw_scores: NDArray[np.float64]) -> tuple[Probe, ...]:
+    """Probes from n texts and the raw scores that they were given, float64 [n]."""
+    return tuple(
+        Probe(text=text, raw_score=float(raw)) for text, raw in zip(texts, raw_scores, strict=True)
+    )
 
 
 class Made(BaseModel):
@@ -144,6 +154,13 @@ class Scoring(Made, HeadRecord):
 Record = Scoring | StudentRecord
 # Adapters made before these came lack them.
 ADDED = frozenset({"calibration", "scaling", "first_block", "cascade"})
+
+
+def taught_by(record: Record) -> str:
+    """Hash of the adapter that a student, by itself or of a cascade, learned from; else empty."""
+    if isinstance(record, StudentRecord):
+        return record.teacher_sha256
+    return "" if record.cascade is None else record.cascade.student.teacher_sha256
 
 
 def read_record(content: bytes, path: Path) -> Record:

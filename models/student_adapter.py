@@ -11,18 +11,11 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from models.adapter_files import (
-    SCORING,
-    STUDENT,
-    AdapterError,
-    files_sha256,
-    read_files,
-    write_folder,
-    write_json,
-)
+from models.adapter_files import SCORING, STUDENT, AdapterError, write_folder, write_json
+from models.adapter_folders import adapter_sha256, open_folder
 from models.postprocessing import Reported
 from models.scored import Scored, check_probes, check_scaling, reports, require_probes
-from models.scoring_record import Probe, StudentRecord, files_of, read_record
+from models.scoring_record import StudentRecord, probes_of
 from models.student import Student, read_student, written
 from models.text import encode
 
@@ -46,11 +39,7 @@ class StudentAdapter:
 
     def with_probes(self, texts: Sequence[str]) -> "StudentAdapter":
         """The same with what it says of fixed texts."""
-        raw_scores = self.student.score(texts, self.scoring.scale).raw_score
-        probes = tuple(
-            Probe(text=text, raw_score=float(raw))
-            for text, raw in zip(texts, raw_scores, strict=True)
-        )
+        probes = probes_of(texts, self.student.score(texts, self.scoring.scale).raw_score)
         return replace(self, scoring=self.scoring.model_copy(update={"probes": probes}))
 
 
@@ -58,7 +47,7 @@ def save_student(folder: Path, adapter: StudentAdapter) -> str:
     """Write the student to ``folder``, whole or not at all; an older one there is replaced.
 
     Returns:
-        the directory's ``models.adapters.adapter_sha256``.
+        the directory's ``adapter_sha256``.
     """
 
     def write(temporary: Path) -> None:
@@ -66,7 +55,7 @@ def save_student(folder: Path, adapter: StudentAdapter) -> str:
         write_json(temporary / SCORING, adapter.scoring.model_dump())
 
     write_folder(folder, write)
-    return files_sha256(read_files(folder, files_of))
+    return adapter_sha256(folder)
 
 
 def load_student(folder: Path, *, expected_sha256: str | None = None) -> StudentAdapter:
@@ -76,19 +65,12 @@ def load_student(folder: Path, *, expected_sha256: str | None = None) -> Student
         AdapterError: another hash, missing or extra files or tensors, wrong shapes or types, or a
             directory of another method.
     """
-    files = read_files(folder, files_of)
-    digest = files_sha256(files)
-    if expected_sha256 is not None and digest != expected_sha256:
-        raise AdapterError(
-            f"{folder} has sha256 {digest[:12]}, {expected_sha256[:12]} was registered: remove "
-            "the folder, and it is fetched from the registry again"
-        )
-    record = read_record(files[SCORING], folder / SCORING)
+    found = open_folder(folder, expected_sha256)
+    record = found.record
     if not isinstance(record, StudentRecord):
         raise AdapterError(f"{folder} holds a {record.method} adapter, not a student")
-    student = read_student(files[STUDENT], folder / STUDENT, record.scale)
-    _check_size(student, record, folder)
-    return StudentAdapter(student, record, digest)
+    student = student_of(found.files[STUDENT], record, folder)
+    return replace(student, sha256=found.sha256)
 
 
 def score_with_student(
@@ -147,20 +129,16 @@ def score_with_student(
     )
 
 
-def screening_student(student: bytes, record: StudentRecord, folder: Path) -> StudentAdapter:
-    """The student of a cascade, from the bytes of its file.
+def student_of(content: bytes, record: StudentRecord, folder: Path) -> StudentAdapter:
+    """A student from the bytes of its file and its record, by itself or of a cascade.
 
     Raises:
-        AdapterError: see ``load_student``.
+        AdapterError: the file is damaged, or is not that of the record.
     """
-    found = read_student(student, folder / STUDENT, record.scale)
-    _check_size(found, record, folder)
-    return StudentAdapter(found, record)
-
-
-def _check_size(student: Student, record: StudentRecord, folder: Path) -> None:
+    student = read_student(content, folder / STUDENT, record.scale)
     if student.trained_parameters != record.trained_parameters:
         raise AdapterError(
             f"{folder / STUDENT} holds {student.trained_parameters} trained numbers, its record "
             f"says {record.trained_parameters}"
         )
+    return StudentAdapter(student, record)

@@ -1,24 +1,20 @@
 """Train one item's adapter and head on human-scored responses, and write them down."""
 
-import time
 from pathlib import Path
 
 from models.backbone import Backbone
 from models.branch_distillation import fit_low_rank_compressed
-from models.finishing import Fitted, Progress, TrainedAdapter, Tried, record_of, written
+from models.finishing import Fitted, Progress, TrainedAdapter, Tried, trained
 from models.fitting import Examples
 from models.lora_training import fit_lora
 from models.partial import fit_partial
 from models.postprocessing import Reported
 from models.recipes import RECIPES, CompressionRecipe, PartialRecipe, Recipe, TrainedMethod
 from models.scores import Scale
-from models.text import with_limit
 from models.training_data import (
     FEWEST_RESPONSES,
     TooFewResponsesError,
     TrainingSet,
-    check_enough,
-    examples_of,
     split_validation,
 )
 
@@ -71,20 +67,17 @@ def train_adapter(
             or the item is to have blocks of its own, and this backbone's cannot be replaced.
         ValueError: a human score lies outside the scale.
     """
-    started = time.perf_counter()
-    check_enough(training)
-    tokenizer = with_limit(backbone.tokenizer, backbone.max_tokens)
-    known, held_out = (examples_of(part, tokenizer) for part in (training, validation))
-    fitted = _fit(known, held_out, scale, backbone, recipe, progress)
-    return written(
-        fitted,
-        record_of(fitted, backbone, scale, recipe, training_data_sha256, trait),
+    return trained(
+        lambda known, held_out: _fit(known, held_out, scale, backbone, recipe, progress),
         training,
         validation,
+        scale,
         backbone,
+        recipe,
         folder,
+        training_data_sha256=training_data_sha256,
+        trait=trait,
         reported=reported,
-        seconds=lambda: time.perf_counter() - started,
     )
 
 

@@ -23,10 +23,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from tokenizers import Tokenizer
 
-from models.adapters import Adapter, AdapterError, load_adapter, read_scoring
+from models.adapter_folders import read_scoring
+from models.adapters import Adapter, AdapterError, load_adapter
 from models.backbone import (
     Backbone,
-    BackboneFiles,
     load_backbone,
     load_tokenizer,
     resolve_backbone,
@@ -140,13 +140,12 @@ def score_shard(
             failures.append(_held(unit, error))
             advance(len(ids))
     tables, load_ms = [], {}
-    for one, result in _results(work, adapters, engine):
+    for one, result, backbone_sha256 in _results(work, adapters, engine):
         if isinstance(result, AdapterError):
             failures.append(_held(one.unit, result))
         else:
             load_ms[f"{one.unit.item_id} {one.unit.trait}"] = result.load_ms
             spoken = languages(one.texts)
-            backbone_sha256 = _backbone_files(engine).sha256
             tables.append(_part_table(one, result, spoken, backbone_sha256, shard.engine))
         advance(len(one.ids))
     table = pa.concat_tables(tables) if tables else schema.PARTS.empty_table()
@@ -182,12 +181,18 @@ def commit_scores(
 
 def _results(
     work: Sequence[_Work], adapters: Path, engine: Engine
-) -> Iterator[tuple[_Work, Scored | AdapterError]]:
-    """Score all units: students by themselves, the others through the backbone."""
-    of_students = [one for one in work if _is_student(one.unit, adapters)]
-    for one in of_students:
-        yield one, _by_student(one, adapters, engine)
-    rest = [one for one in work if one not in of_students]
+) -> Iterator[tuple[_Work, Scored | AdapterError, str]]:
+    """Score all units: students by themselves, the others through the backbone.
+
+    Yields:
+        per unit its scores, or why it has none, and the hash of the backbone of its adapter.
+    """
+    rest = []
+    for one in work:
+        if _is_student(one.unit, adapters):
+            yield one, *_by_student(one, adapters, engine)
+        else:
+            rest.append(one)
     if not rest:
         return
     scorer = _scorer(engine)
@@ -195,7 +200,7 @@ def _results(
     for one, result in zip(rest, results, strict=True):
         if not isinstance(result, AdapterError):
             probes.note_reproduced(adapters, one.unit.adapter_sha256, scorer)
-        yield one, result
+        yield one, result, scorer.backbone.sha256
 
 
 def _is_student(unit: Unit, adapters: Path) -> bool:
@@ -206,13 +211,13 @@ def _is_student(unit: Unit, adapters: Path) -> bool:
         return False
 
 
-def _by_student(work: _Work, adapters: Path, engine: Engine) -> Scored | AdapterError:
+def _by_student(work: _Work, adapters: Path, engine: Engine) -> tuple[Scored | AdapterError, str]:
     unit = work.unit
     try:
         student = load_student(adapters / unit.adapter_sha256, expected_sha256=unit.adapter_sha256)
         _check_scale(student.scoring.scale, unit)
         tokenizer = _tokenizer(engine)
-        return score_with_student(
+        scored = score_with_student(
             student,
             work.texts,
             tokenizer,
@@ -220,19 +225,14 @@ def _by_student(work: _Work, adapters: Path, engine: Engine) -> Scored | Adapter
             reported=cast("Reported", unit.reported),
         )
     except AdapterError as error:
-        return error
-
-
-@lru_cache(maxsize=1)
-def _backbone_files(engine: Engine) -> BackboneFiles:
-    """The files of what adapters were made for; hashed once per process."""
-    return resolve_backbone(engine.backbone)
+        return error, ""
+    return scored, student.scoring.backbone_sha256
 
 
 @lru_cache(maxsize=1)
 def _tokenizer(engine: Engine) -> Tokenizer:
     """What counts a student's tokens."""
-    return with_limit(load_tokenizer(_backbone_files(engine).folder), engine.max_tokens)
+    return with_limit(load_tokenizer(resolve_backbone(engine.backbone).folder), engine.max_tokens)
 
 
 @lru_cache(maxsize=1)

@@ -47,6 +47,11 @@ class Selection:
         }
 
 
+def chosen(values: Sequence[str] | None) -> tuple[str, ...] | None:
+    """A restriction, the same whatever order its values come in; none where there are none."""
+    return tuple(sorted(set(values))) if values else None
+
+
 @dataclass(frozen=True)
 class Unit:
     """The rows of one shard that one adapter scores."""

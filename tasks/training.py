@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.adapters import AdapterError, read_scoring
+from models.adapter_files import AdapterError
+from models.adapter_folders import read_scoring
 from models.agreement import (
     Floats,
     Statistic,

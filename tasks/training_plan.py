@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from models.adapters import AdapterError, read_scoring
+from models.adapter_files import AdapterError
+from models.adapter_folders import read_scoring
 from models.backbone import resolve_backbone
 from models.postprocessing import Reported
 from models.scores import Scale
-from models.scoring_record import StudentRecord
+from models.scoring_record import taught_by
 from models.training import split_validation
 from tasks.distilling import MOST_UNSCORED, AnyRecipe, Distillation
 from tasks.promotion import FEWEST_ROWS, Flaw
@@ -113,15 +114,10 @@ class _Registry:
         champion = self.champions.get(key)
         if not isinstance(self.recipe, Distillation) or champion is None:
             return None
-        wanted = champion.sha256
         try:
-            record = read_scoring(self.folder / champion.sha256)
+            wanted = taught_by(read_scoring(self.folder / champion.sha256)) or champion.sha256
         except AdapterError:
             return None
-        if isinstance(record, StudentRecord):
-            wanted = record.teacher_sha256
-        elif record.cascade is not None:
-            wanted = record.cascade.student.teacher_sha256
         usable = self.sound & self.known  # one whose past nobody knows would make it look clean
         found = [one for one in self.versions.get(key, ()) if one.sha256 == wanted]
         return next((one for one in found if one.sha256 in usable), None)
@@ -188,8 +184,9 @@ def plan_training(
     is_student = isinstance(recipe, Distillation)
     with db.connect(warehouse) as connection:
         rows = _human_scored(connection, seasons, items)
-        most = MOST_UNSCORED if is_student else 0
-        unscored = training.unscored(connection, seasons, items, most)
+        unscored = (
+            training.unscored(connection, seasons, items, MOST_UNSCORED) if is_student else None
+        )
         bank = {(item.item_id, item.trait): item for item in list_items(connection)}
         registry = _Registry(
             champions={(one.item_id, one.trait): one for one in champions},
@@ -205,8 +202,7 @@ def plan_training(
             backbone_sha256=resolve_backbone(backbone).sha256,
         )
     texts = read_texts(responses, rows)
-    unscored_texts = read_texts(responses, unscored)
-    unscored_ids = {key: part["response_id"].to_pylist() for key, part in _by_item(unscored)}
+    unscored_texts = {} if unscored is None else _texts_by_item(responses, unscored)
     without_teacher: list[UntrainedItem] = []
     jobs: list[TrainingJob] = []
     crowned: list[Crowned] = []
@@ -253,10 +249,18 @@ def plan_training(
                 students=_students(table),
                 teacher=None if teacher is None else adapters / teacher.sha256,
                 teacher_saw=frozenset() if teacher is None else registry.saw[teacher.sha256],
-                unscored=tuple(unscored_texts[one] for one in unscored_ids.get(key, ())),
+                unscored=unscored_texts.get(key, ()),
             )
         )
     return TrainingPlan(tuple(jobs), unchanged, tuple(crowned), tuple(without_teacher))
+
+
+def _texts_by_item(responses: Path, rows: pa.Table) -> dict[Key, tuple[str, ...]]:
+    texts = read_texts(responses, rows)
+    return {
+        key: tuple(texts[response_id] for response_id in part["response_id"].to_pylist())
+        for key, part in _by_item(rows)
+    }
 
 
 def _held_out(table: pa.Table) -> int:

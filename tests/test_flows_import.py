@@ -12,7 +12,8 @@ from transformers import AutoModelForSequenceClassification
 from flows import cli, import_adapter
 from flows.scoring import tracking_of
 from flows.settings import load_settings
-from models.adapters import adapter_sha256, load_adapter
+from models.adapter_folders import adapter_sha256
+from models.adapters import load_adapter
 from models.backbone import load_backbone
 from models.scorer import Scorer
 from tasks import tracking

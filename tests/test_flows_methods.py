@@ -8,7 +8,7 @@ from safetensors.numpy import load_file, save_file
 from workspaces import MARK, NIGHT, outcome
 
 from flows.settings import load_settings
-from models.adapters import read_scoring
+from models.adapter_folders import read_scoring
 from tasks.tracking import CHAMPION, list_adapters
 from warehouse import db
 

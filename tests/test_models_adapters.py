@@ -10,13 +10,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.adapter_files import CONFIG, FILES_OF, HEAD, SCORING, WEIGHTS
+from models.adapter_folders import adapter_sha256, read_scoring
 from models.adapters import (
     Adapter,
     AdapterError,
     Scoring,
-    adapter_sha256,
     load_adapter,
-    read_scoring,
     save_adapter,
 )
 from models.calibration import Calibration, Kept

@@ -6,6 +6,7 @@ import torch
 from conftest import save_tiny_encoder
 from hypothesis import given
 from hypothesis import strategies as st
+from test_models_training import responses
 from torch.nn.functional import cross_entropy, log_softmax, softmax
 
 from models.adapters import AdapterError, load_adapter
@@ -23,16 +24,6 @@ QUICK = {"min_epochs": 16, "max_epochs": 16, "head_learning_rate": 5e-2, "patien
 PARTIAL = PartialRecipe(**QUICK, learning_rate=3e-3, least_depth=3, most_depth=3)
 LORA = Recipe(**QUICK, learning_rate=1e-2, frozen_share=0.25)
 COMPRESSION = CompressionRecipe(**QUICK, learning_rate=3e-3)
-
-
-def responses(n=48, seed=1):
-    """Score 2 for texts about a closed path, 1 for a battery, 0 for water."""
-    random = np.random.default_rng(seed)
-    endings = ("water is cold", "battery and wire", "path is closed")
-    fillers = ["i think", "because", "yes", "it is the same", "the bulb"]
-    scores = np.arange(n) % 3
-    texts = [f"{random.choice(fillers)} {endings[s]} {random.choice(fillers)}" for s in scores]
-    return TrainingSet(texts, scores.astype(np.float64))
 
 
 @pytest.fixture(scope="module")

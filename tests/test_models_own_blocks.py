@@ -13,11 +13,11 @@ from models.adapter_files import BLOCKS, HEAD, SCORING, AdapterError
 from models.adapters import Adapter, Scoring, load_adapter, save_adapter
 from models.backbone import load_backbone
 from models.heads import Head
-from models.own_blocks import OwnBlocks, with_blocks
+from models.own_blocks import OwnBlocks, modules_of
 from models.packing import hidden_states, mean_by_text, pack
 from models.scorer import Scorer
 from models.text import encode, with_limit
-from models.trunk import blocks_of
+from models.trunk import blocks_of, with_upper
 
 TEXTS = ["the bulb is in a closed path", "no", "", "warm air moves more " * 30, "no"]
 LAYERS = 3
@@ -80,7 +80,7 @@ def own_adapter(backbone, first_block=2, count=1, seed=1):
 @pytest.mark.parametrize(("first_block", "count"), [(0, 3), (1, 2), (1, 1), (2, 1), (0, 1)])
 def test_every_family_scores_with_own_blocks_as_the_library_does(backbone, first_block, count):
     adapter = own_adapter(backbone, first_block, count)
-    model = with_blocks(backbone.model, adapter.own)
+    model = with_upper(backbone.model, first_block, modules_of(adapter.own, backbone.model))
     assert len(blocks_of(model)) == first_block + count
     token_ids = encode(with_limit(backbone.tokenizer, 64), TEXTS).token_ids
     packed = pack(token_ids, position_offset=backbone.position_offset)
@@ -180,7 +180,7 @@ def test_a_backbone_whose_blocks_have_no_list_is_refused(tmp_path):
     backbone = load_backbone(str(folder), max_tokens=64)
     own = OwnBlocks(1, ({"weight": torch.zeros(3)},))
     with pytest.raises(AdapterError, match="use LoRA"):
-        with_blocks(backbone.model, own)
+        modules_of(own, backbone.model)
 
 
 def test_a_record_without_its_block_count_is_not_read(bert, tmp_path):

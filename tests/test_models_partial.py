@@ -7,6 +7,7 @@ import torch
 from conftest import save_tiny_encoder
 from hypothesis import given
 from hypothesis import strategies as st
+from test_models_training import responses
 
 from models import fitting, trained_blocks
 from models.adapters import AdapterError, load_adapter
@@ -25,16 +26,6 @@ from models.training import TrainingSet, train_adapter
 RECIPE = PartialRecipe(
     min_epochs=16, max_epochs=16, learning_rate=3e-3, head_learning_rate=5e-2, patience=16
 )
-
-
-def responses(n=48, seed=1):
-    """Score 2 for texts about a closed path, 1 for a battery, 0 for water."""
-    random = np.random.default_rng(seed)
-    endings = ("water is cold", "battery and wire", "path is closed")
-    fillers = ["i think", "because", "yes", "it is the same", "the bulb"]
-    scores = np.arange(n) % 3
-    texts = [f"{random.choice(fillers)} {endings[s]} {random.choice(fillers)}" for s in scores]
-    return TrainingSet(texts, scores.astype(np.float64))
 
 
 def train(backbone, folder, validation=None, recipe=RECIPE, **changes):

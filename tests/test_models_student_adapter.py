@@ -11,7 +11,8 @@ from test_models_adapters import make_adapter, rewrite_json
 from test_models_student import student, texts_of
 
 from models.adapter_files import SCORING, STUDENT, AdapterError
-from models.adapters import adapter_sha256, load_adapter, read_scoring, save_adapter
+from models.adapter_folders import adapter_sha256, read_scoring
+from models.adapters import load_adapter, save_adapter
 from models.calibration import Calibration
 from models.cascade import Limit
 from models.postprocessing import Scaling

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from models.adapter_files import FILES_OF
-from models.adapters import adapter_sha256
+from models.adapter_folders import adapter_sha256
 from tasks.metric_names import slug, subgroup_metric
 from tasks.tracking import (
     CHALLENGER,

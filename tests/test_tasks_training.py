@@ -15,7 +15,8 @@ import pytest
 from conftest import save_tiny_encoder
 
 from flows.settings import load_settings
-from models.adapters import adapter_sha256, load_adapter, save_adapter
+from models.adapter_folders import adapter_sha256
+from models.adapters import load_adapter, save_adapter
 from models.backbone import load_backbone
 from models.scores import Scale
 from models.training import Recipe

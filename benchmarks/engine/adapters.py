@@ -10,13 +10,14 @@ from filelock import FileLock
 
 from benchmarks.engine.backbones import BUILD, backbone
 from benchmarks.engine.reference import logits_of
-from models.adapters import Adapter, Probe, Scoring, load_adapter, save_adapter
+from models.adapters import Adapter, Scoring, load_adapter, save_adapter
 from models.backbone import Backbone
 from models.fitting import Recipe
 from models.heads import Head, read_out
 from models.lora import LowRank, block_linears, block_of
 from models.probes import PROBE_TEXTS
 from models.scores import Scale
+from models.scoring_record import probes_of
 
 SEED = 77
 # Of B's entries: the edit then has about a quarter of the size of the weights it is added to.
@@ -98,10 +99,7 @@ def probed(bare: Adapter, name: str) -> Adapter:
     """The adapter with its predictions for the project's probe texts, by the reference forward."""
     logits = torch.from_numpy(logits_of(name, bare, PROBE_TEXTS))
     raw_scores = read_out(logits, bare.scale).raw_score
-    probes = tuple(
-        Probe(text=text, raw_score=float(raw))
-        for text, raw in zip(PROBE_TEXTS, raw_scores, strict=True)
-    )
+    probes = probes_of(PROBE_TEXTS, raw_scores)
     return replace(bare, scoring=bare.scoring.model_copy(update={"probes": probes}))
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from mlflow import artifacts
 from mlflow.exceptions import MlflowException
 
-from models.adapters import AdapterError, adapter_sha256
+from models.adapter_files import AdapterError
+from models.adapter_folders import adapter_sha256
 from tasks.tracking.registry import RegisteredAdapter
 from tasks.tracking.store import Tracking
 
