@@ -1,5 +1,6 @@
 # make demo    everything from nothing to a scored night
 # make test    set up what is missing and pass every check and test
+# make deploy  put the flows of prefect.yaml on the server at PREFECT_API_URL
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,7 +8,7 @@ STAMP := $(VENV)/.installed
 BENCH_STAMP := $(VENV)/.installed-bench
 DEMO ?= demo-workspace
 
-.PHONY: demo test check setup quality public-night bench bench-check clean
+.PHONY: demo test check setup deploy faults quality public-night bench bench-check operations places clean
 
 setup: $(STAMP)
 
@@ -32,6 +33,18 @@ check: setup
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest
 
+deploy: setup
+	@test -n "$$PREFECT_API_URL" || \
+		{ echo "Say where: make deploy PREFECT_API_URL=http://127.0.0.1:4200/api"; exit 1; }
+	@for pool in gradeline gradeline-shards; do \
+		$(BIN)/prefect work-pool inspect $$pool > /dev/null 2>&1 || \
+		$(BIN)/prefect --no-prompt work-pool create $$pool --type process || exit 1; done
+	$(BIN)/prefect --no-prompt deploy --all
+
+# hours on two cores; what it found is kept in docs/faults.md
+faults: setup
+	cd tests && ../$(BIN)/python -m faults --kills 50 --keep ../docs/faults.json
+
 quality: setup
 	$(BIN)/python -m benchmarks.quality
 	$(BIN)/python -m benchmarks.depths
@@ -49,6 +62,16 @@ bench: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks.engine
 	$(BIN)/python -m benchmarks.sharing
 	$(BIN)/python -m benchmarks.distillation
+
+# a backfill of up to a million responses, and a night of 50,000: a quarter of an hour
+operations: setup
+	$(BIN)/python -m benchmarks.operations
+
+# one plan scored in every place that can score; needs the extras ray and dask
+places: setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[ray,dask]'
+	$(BIN)/python -m benchmarks.places
 
 bench-check: setup
 	$(BIN)/python -m benchmarks.engine.check

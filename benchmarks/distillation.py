@@ -5,7 +5,7 @@ recipe, a student is distilled from it, and both score answers that neither has 
 half an hour on two cores. Finished items are kept in ``build/distillation``, so a run that was
 stopped goes on where it was.
 
-    python -m benchmarks.distillation
+    python -m benchmarks.distillation [--finished]
 
 Writes ``docs/distillation.md``, ``.json`` and ``.svg``; exits 1 where a target was missed.
 """
@@ -25,6 +25,7 @@ from typing import Any
 
 from rich.progress import track
 
+from benchmarks.distillation_cascades import cascade_of
 from benchmarks.distillation_cases import EXAMPLES, Case, all_cases
 from benchmarks.distillation_report import markdown, summary_of
 from benchmarks.public_data import FILES
@@ -32,6 +33,27 @@ from benchmarks.quality import DATA, ROOT
 
 KEPT = ROOT / "build" / "distillation"
 DOCS = ROOT / "docs"
+# The code that decides what is trained: kept results are good for this only. Cascades are made of
+# what is kept when the page is written.
+DECISIVE = (
+    "bert_training",
+    "distillation",
+    "features",
+    "fitting",
+    "heads",
+    "lora",
+    "lora_training",
+    "recipes",
+    "scores",
+    "stopping",
+    "student",
+    "student_fitting",
+    "student_net",
+    "training_data",
+    "variants",
+    "word_table",
+    "word_vectors",
+)
 
 
 def run_case(case: Case, kept: Path) -> str:
@@ -73,10 +95,10 @@ def _keep(path: Path, found: dict[str, Any]) -> None:
 
 
 def _fingerprint() -> str:
-    """Hash of the data and of all code that a result hangs on."""
+    """Hash of the data and of the code that a result hangs on."""
     paths = [DATA / name for name in FILES if DATA.is_dir()]
     paths += sorted(path for path in EXAMPLES.rglob("*") if path.is_file())
-    paths += sorted((ROOT / "models").rglob("*.py"))
+    paths += [ROOT / "models" / f"{name}.py" for name in DECISIVE]
     names = ("public_data.py", "quality_arms.py", "distillation_cases.py", "distillation_jobs.py")
     paths += [ROOT / "benchmarks" / name for name in names]
     digest = hashlib.sha256()
@@ -89,19 +111,24 @@ def main() -> int:
     """Run what is left, write the files, and judge."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    workers = parser.parse_args().workers
+    parser.add_argument("--finished", action="store_true", help="only of the items that are done")
+    arguments = parser.parse_args()
     # One thread per process, set before the workers load their libraries.
     os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     fingerprint = _fingerprint()
-    cases, folder = all_cases(), KEPT / fingerprint
-    found = measured(cases, folder, workers)
+    everything, folder = all_cases(), KEPT / fingerprint
+    cases = everything
+    if arguments.finished:
+        cases = [case for case in everything if (folder / f"{case.name}.json").exists()]
+    found = measured(cases, folder, arguments.workers)
+    found = {case.name: found[case.name] | cascade_of(case, found[case.name]) for case in cases}
     libraries = ("gradeline", "numpy", "torch", "scikit-learn")
     summary: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "fingerprint": fingerprint,
-        "workers": workers,
+        "left": len(everything) - len(cases),
         "versions": ", ".join(f"{name} {version(name)}" for name in libraries),
-        **summary_of(cases, found, timed(cases, folder / "speed.json")),
+        **summary_of(cases, found, timed(everything, folder / "speed.json")),
     }
     (DOCS / "distillation.json").write_text(json.dumps(summary, indent=1) + "\n")
     text = markdown(summary)

@@ -10,7 +10,9 @@ from benchmarks.distillation_cases import Case
 from benchmarks.quality_arms import SEED
 from models.agreement import exact_agreement, quadratic_weighted_kappa
 
-RESAMPLES = 10_000
+RESAMPLES, ITEM_RESAMPLES = 10_000, 400
+# On fewer scored answers nothing is said of an item by itself.
+FEW = 30
 WAYS = {
     "teacher": "teacher: adapter, default recipe",
     "student": "distilled student",
@@ -34,9 +36,10 @@ def summary_of(
 
     An item whose unknown answers all have one score has no QWK and is left out of its mean.
     """
-    rows = [_row(case, found[case.name]) for case in cases]
-    public = [row for row in rows if row["source"] != "examples"] or rows
     fast = _speed(speed)
+    times = float(np.median(fast["times_faster"]["student"]))
+    rows = [_row(case, found[case.name], times) for case in cases]
+    public = [row for row in rows if row["source"] != "examples"] or rows
     means = _means(public)
     return {
         "items": rows,
@@ -57,7 +60,7 @@ def summary_of(
     }
 
 
-def _row(case: Case, found: Mapping[str, Any]) -> dict[str, Any]:
+def _row(case: Case, found: Mapping[str, Any], times: float) -> dict[str, Any]:
     truth = np.array(found["truth"])
     ways = {}
     for way in WAYS:
@@ -74,8 +77,27 @@ def _row(case: Case, found: Mapping[str, Any]) -> dict[str, Any]:
         "points": case.score_max - case.score_min + 1,
         "n_scored": len(truth),
         "ways": ways,
+        "doubt": _doubt(truth, np.array(found["student"]), np.array(found["teacher"])),
+        "cascade_times": _cascade_times(found["kept"], times),
         **{name: found[name] for name in names},
     }
+
+
+def _cascade_times(kept: float, times: float) -> float:
+    """How much faster than its teacher: that scores what is not kept, the student everything."""
+    return 1 / (1 - kept + 1 / times)
+
+
+def _doubt(truth: NDArray[Any], one: NDArray[Any], other: NDArray[Any]) -> float | None:
+    """Standard error of the difference of two ways' QWK on one item, by bootstrap over answers."""
+    draws = np.random.default_rng(SEED).integers(len(truth), size=(ITEM_RESAMPLES, len(truth)))
+    found = [
+        quadratic_weighted_kappa(truth[draw], one[draw])
+        - quadratic_weighted_kappa(truth[draw], other[draw])
+        for draw in draws
+    ]
+    known = [value for value in found if not np.isnan(value)]
+    return float(np.std(known)) if len(known) > ITEM_RESAMPLES // 2 else None
 
 
 def _means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -128,9 +150,7 @@ def _targets(
 ) -> list[dict[str, Any]]:
     qwk = {way: means["ways"][way]["qwk"] for way in WAYS}
     times = float(np.median(fast["times_faster"]["student"]))
-    # The teacher scores what is not kept, the student everything.
-    share = float(np.mean([1 - row["kept"] for row in rows]))
-    cascade_times = 1 / (share + 1 / times)
+    cascade_times = _cascade_times(float(np.mean([row["kept"] for row in rows])), times)
     below, gain = qwk["student"] - qwk["teacher"], qwk["student"] - qwk["hard"]
     cascade_below = qwk["cascade"] - qwk["teacher"]
     found = [
@@ -155,8 +175,14 @@ def markdown(summary: Mapping[str, Any]) -> str:
         f"Written by `python -m benchmarks.distillation` on {summary['date']}; the same figures "
         "are in `distillation.json`. Public items: one of five parts of each item's answers is "
         "scored by all, the other four are learned from. Sample bank: last season is learned from, "
-        "the night is scored, and its unrated responses are learned from without scores.",
+        "the night is scored, and its unrated responses are learned from without scores. A "
+        "cascade's limit is chosen on responses that are learned from, by students that did not.",
         "",
+        *(
+            [f"{summary['left']} further items are not measured yet.", ""]
+            if summary["left"]
+            else []
+        ),
         "![QWK of students against their teachers, and QWK by speed](distillation.svg)",
         "",
         f"| {public['items']} public items | mean QWK | mean exact agreement |",
@@ -185,7 +211,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
     ]
     for source, title in SOURCES.items():
         if source in summary["sources"]:
-            lines += [f"## {title[0].upper()}{title[1:]}", "", "| | mean QWK | exact |"]
+            items = f"{summary['sources'][source]['items']} items"
+            lines += [f"## {title[0].upper()}{title[1:]}", "", f"| {items} | mean QWK | exact |"]
             lines += ["| --- | ---: | ---: |", *_way_rows(summary["sources"][source]), ""]
     lines += ["## Item by item", "", *_item_rows(summary["items"])]
     return "\n".join([*lines, "", f"Versions: {summary['versions']}.", ""])
@@ -221,17 +248,63 @@ def _speeds(fast: Mapping[str, Any]) -> str:
     )
 
 
+def _small(rows: Sequence[dict[str, Any]]) -> str:
+    """What an item's own answers are too few to say."""
+    doubts = sorted(row["doubt"] for row in rows if row["doubt"] is not None)
+    few = [row for row in rows if row["n_scored"] < FEW]
+    told = sum(doubt <= BELOW_TEACHER / 2 for doubt in doubts)
+    below = [row["name"] for row in rows if _clearly_below(row)]
+    unkept = [row for row in rows if not row["kept"]]
+    return (
+        f"Too small for a word on one item: {len(few)} of {len(rows)} items have fewer than {FEW} "
+        f"scored answers ({min(row['n_scored'] for row in rows)} at least). The difference in QWK "
+        f"of student and teacher has a standard error of {np.median(doubts):.3f} on one item "
+        f"({doubts[0]:.3f} to {doubts[-1]:.3f}), and of {BELOW_TEACHER / 2:g} or less on {told}; "
+        f"whether a student lies within {BELOW_TEACHER} can so be said of the mean alone. Further "
+        f"below its teacher by more than two standard errors: {', '.join(below) or 'none'}. "
+        f"On {len(unkept)} items the cascade's student kept nothing."
+    )
+
+
+def _clearly_below(row: Mapping[str, Any]) -> bool:
+    student, teacher = (row["ways"][way]["qwk"] for way in ("student", "teacher"))
+    if row["doubt"] is None or None in (student, teacher):
+        return False
+    return bool(student - teacher + 2 * row["doubt"] < -BELOW_TEACHER)
+
+
 def _item_rows(rows: Sequence[dict[str, Any]]) -> list[str]:
     lines = [
-        "QWK, and the share that the cascade's student kept.",
+        "QWK and exact agreement; student less teacher in QWK, with its standard error (bootstrap "
+        "over the item's scored answers); the share that the cascade's student kept, and how many "
+        "times as fast as its teacher the cascade so is; size of the student's file.",
         "",
-        f"| item | learned from | scored | {' | '.join(WAYS)} | kept |",
-        "| --- | ---: | ---: |" + " ---: |" * (len(WAYS) + 1),
+        _small(rows),
+        "",
+        f"| item | learned from | scored | {' | '.join(WAYS)} | student - teacher | kept | times "
+        "| kB |",
+        "| --- | ---: | ---: |" + " ---: |" * (len(WAYS) + 4),
     ]
     for row in rows:
-        cells = [row["ways"][way]["qwk"] for way in WAYS]
-        shown = " | ".join("" if qwk is None else f"{round(qwk, 2) + 0.0:.2f}" for qwk in cells)
+        shown = " | ".join(_cell(row["ways"][way]) for way in WAYS)
         lines.append(
-            f"| {row['name']} | {row['n']} | {row['n_scored']} | {shown} | {row['kept']:.0%} |"
+            f"| {row['name']} | {row['n']}{_more(row)} | {row['n_scored']} | {shown} | {_gap(row)} "
+            f"| {row['kept']:.0%} | {row['cascade_times']:.1f} | {row['student_bytes'] / 1e3:.0f} |"
         )
     return lines
+
+
+def _cell(way: Mapping[str, float | None]) -> str:
+    qwk = "-" if way["qwk"] is None else f"{round(way['qwk'], 2) + 0.0:.2f}"
+    return f"{qwk}, {way['exact']:.0%}"
+
+
+def _more(row: Mapping[str, Any]) -> str:
+    return f" + {row['unlabelled']}" if row["unlabelled"] else ""
+
+
+def _gap(row: Mapping[str, Any]) -> str:
+    student, teacher = (row["ways"][way]["qwk"] for way in ("student", "teacher"))
+    if row["doubt"] is None or None in (student, teacher):
+        return "-"
+    return f"{student - teacher:+.2f} ± {row['doubt']:.2f}"

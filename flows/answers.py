@@ -120,6 +120,8 @@ def _changed(change: Any) -> str:
 def mlflow_ui(settings: Settings) -> str:
     """How a person opens MLflow: the command that serves a local store, or the server's address."""
     store = settings.tracking_uri
+    if settings.mlflow_pages:
+        return f"{settings.mlflow_pages}/#/experiments?workflowType=machine_learning"
     if store.startswith("sqlite:"):
         ui = f"mlflow ui --backend-store-uri {store} --port 5000"
         return f"{ui}\n           then http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"

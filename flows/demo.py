@@ -9,7 +9,7 @@ from rich.console import Console
 from flows.ingest import ingest
 from flows.nightly import nightly
 from flows.scoring import RunResult
-from flows.settings import Settings
+from flows.settings import SERVING, Settings
 from flows.train import train
 from tasks import item_bank
 from tasks.workspace import WorkspaceBusyError, locked
@@ -17,7 +17,8 @@ from warehouse import db, items
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 MARKER = ".demo"
-KEPT = {"prefect", ".lock", ".lock.holder"}  # Prefect's own state, and the lock held now
+# Prefect's own state, the lock held now, and what `gradeline serve` is at.
+KEPT = {"prefect", ".lock", ".lock.holder", "logs", SERVING}
 NIGHT = date(2026, 3, 12)
 
 
@@ -61,7 +62,7 @@ def _is_demo(home: Path) -> bool:
 
 
 def _empty(home: Path) -> None:
-    with locked(home):
+    with locked(home, "demo", wait_s=0):
         found = [entry for entry in home.iterdir() if entry.name not in KEPT]
         if found and not _is_demo(home):
             raise WorkspaceBusyError(

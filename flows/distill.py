@@ -1,11 +1,11 @@
 """Champions teach small students, which score alone or before them."""
 
-from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Annotated, Literal
 
 from prefect import flow
 
+from flows.forms import AdministrationDate, Home, Items, Seasons, titled
 from flows.settings import load_settings
 from flows.train import TrainResult, train_with
 from tasks.distilling import Distillation
@@ -17,12 +17,12 @@ MOST_LOSS = 0.005
 
 @flow(name="distill")
 def distill(
-    seasons: list[str] | None = None,
-    items: list[str] | None = None,
-    method: Literal["student", "cascade"] = "cascade",
-    most_loss: float = MOST_LOSS,
-    administration_date: date | None = None,
-    home: Path | None = None,
+    seasons: Seasons = None,
+    items: Items = None,
+    method: Annotated[Literal["student", "cascade"], titled("Method")] = "cascade",
+    most_loss: Annotated[float, titled("Most QWK that a cascade may lose")] = MOST_LOSS,
+    administration_date: AdministrationDate = None,
+    home: Home = None,
 ) -> TrainResult:
     """Distil a student from the champion of every (item, trait), and register it.
 
@@ -43,5 +43,8 @@ def distill(
     selected = {"seasons": chosen(seasons), "items": chosen(items)}
     recipe = Distillation(most_loss=most_loss if method == "cascade" else None)
     parameters = {**selected, "method": method, "most_loss": recipe.most_loss}
-    with locked(settings.home), recorded_run(settings.warehouse, "distill", day, parameters) as run:
+    with (
+        locked(settings.home, wait_s=settings.lock_wait_s),
+        recorded_run(settings.warehouse, "distill", day, parameters) as run,
+    ):
         return train_with(settings, run, day, method, recipe, **selected)

@@ -1,10 +1,10 @@
 """Agreement of the latest scores, released or not, with the human scores known now."""
 
-from datetime import UTC, date, datetime
-from pathlib import Path
+from datetime import UTC, datetime
 
 from prefect import flow
 
+from flows.forms import AdministrationDate, Home, Items, Seasons
 from flows.scoring import RunResult, last_day_of, tell
 from flows.settings import load_settings
 from tasks.planning import Selection
@@ -14,10 +14,10 @@ from warehouse import db, runs
 
 @flow(name="evaluate")
 def evaluate(
-    seasons: list[str] | None = None,
-    items: list[str] | None = None,
-    administration_date: date | None = None,
-    home: Path | None = None,
+    seasons: Seasons = None,
+    items: Items = None,
+    administration_date: AdministrationDate = None,
+    home: Home = None,
 ) -> RunResult:
     """Evaluate the latest scores against all human scores; responses trained on are left out.
 
@@ -35,7 +35,7 @@ def evaluate(
     last_day_of(settings, selection)
     parameters = {"seasons": selection.seasons, "items": selection.items}
     with (
-        locked(settings.home),
+        locked(settings.home, wait_s=settings.lock_wait_s),
         recorded_run(settings.warehouse, "evaluate", day, parameters) as run_id,
     ):
         with db.connect(settings.warehouse) as connection, db.transaction(connection):

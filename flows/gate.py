@@ -5,15 +5,18 @@ from dataclasses import asdict, dataclass, replace
 
 from flows.settings import Settings
 from tasks import drift, gate, rules, validity
+from tasks.comparison import changes_in, held_reason, kept_comparison
 from tasks.evaluating import evaluate_scores
 from tasks.evaluation import ItemEvaluation, ValidityFigure
 from tasks.rules import RuleResult
 from tasks.thresholds import Thresholds, read_thresholds
-from warehouse import db, history, release, reports
+from warehouse import comparison, db, history, release, reports
 from warehouse.reports import Run
 
 # Runs of these kinds bring scores, which are released or held; others only look at them.
 DECIDED = ("nightly", "backfill")
+# Runs of this kind may bring other scores for responses whose scores are released.
+COMPARED = "backfill"
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,33 @@ def scope_of(run: Run) -> Scope:
     return Scope(None, run.parameters.get("seasons"), run.parameters.get("items"))
 
 
+def compare_run(settings: Settings, run: Run) -> None:
+    """Hold a backfill's scores beside those that are released now, and keep what would change."""
+    if run.kind == COMPARED:
+        with db.connect(settings.warehouse) as connection:
+            comparison.compare(connection, run.run_id)
+
+
+def compared_again(settings: Settings, run_id: str) -> bool:
+    """Compare a backfill that is not released with what is released now.
+
+    Returns:
+        Whether it would change other released scores than it was kept to.
+    """
+    with db.connect(settings.warehouse) as connection:
+        run = reports.run(connection, run_id)
+        if run.kind != COMPARED or run.status not in ("done", "held"):
+            return False
+        kept = changes_in(comparison.counts(connection, run_id))
+        return changes_in(comparison.compare(connection, run_id)) != kept
+
+
 def judge_run(settings: Settings, run_id: str) -> Judged:
     """Evaluate a run whose scores are committed, judge it, and record results and decision.
 
-    A person's decision, once made, stays. A run that only looks at scores is judged, and nothing
-    is decided.
+    A backfill that would change a score that is released is held, whatever the rules say. A
+    person's decision, once made, stays. A run that only looks at scores is judged, and nothing is
+    decided.
 
     Raises:
         ThresholdsError: the workspace's limits cannot be used.
@@ -122,7 +147,11 @@ def _to_date(
 def _record(
     settings: Settings, run: Run, results: Sequence[RuleResult], thresholds: Thresholds
 ) -> None:
-    decided = gate.decide(run, results, run.held_reasons, thresholds)
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        replaced = kept_comparison(connection, run.run_id)
+    change = held_reason(replaced) if replaced else None
+    reasons = [*run.held_reasons, *([change] if change else [])]
+    decided = gate.decide(run, results, reasons, thresholds)
     with db.connect(settings.warehouse) as connection:
         release.record_gate(
             connection,

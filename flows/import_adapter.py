@@ -73,7 +73,7 @@ def import_adapter(
     settings = load_settings(home)
     day = administration_date or datetime.now(UTC).date()
     chosen = {"folder": folder.name, "item_id": item_id, "trait": trait}
-    with locked(settings.home):
+    with locked(settings.home, wait_s=settings.lock_wait_s):
         item = _item(settings, item_id, trait)
         with recorded_run(settings.warehouse, "import", day, chosen) as run_id:
             return _import(settings, run_id, day, folder, item)

@@ -1,11 +1,13 @@
 """Exports go in: accepted rows to Parquet, refused rows to ``rejects``, counts to the run."""
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
 
+from flows.forms import AdministrationDate, Home, Mapping, Season, titled
 from flows.settings import Settings, load_settings
 from tasks.exports import IngestOptions
 from tasks.workspace import Export, IngestReport, ingest_exports, locked, recorded_run
@@ -23,13 +25,13 @@ class IngestResult:
 
 @flow(name="ingest")
 def ingest(
-    files: list[Path],
-    season: str | None = None,
-    mapping: Path | None = None,
-    infer_items: bool = False,
-    validity: bool = False,
-    administration_date: date | None = None,
-    home: Path | None = None,
+    files: Annotated[list[Path], titled("Exports")],
+    season: Season = None,
+    mapping: Mapping = None,
+    infer_items: Annotated[bool, titled("Add items that are not in the bank")] = False,
+    validity: Annotated[bool, titled("These are validity responses")] = False,
+    administration_date: AdministrationDate = None,
+    home: Home = None,
 ) -> IngestResult:
     """Ingest exports.
 
@@ -48,7 +50,7 @@ def ingest(
     parameters = {"files": [file.name for file in files], "season": options.season}
     exports = [Export(file, None) for file in files]
     with (
-        locked(settings.home),
+        locked(settings.home, wait_s=settings.lock_wait_s),
         recorded_run(settings.warehouse, "ingest", day, parameters) as run_id,
     ):
         report = ingest_exports(settings.warehouse, settings.responses, exports, run_id, options)

@@ -1,25 +1,30 @@
 """The night: take in the inbox, score what waits, commit, log, report."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import flow
 
+from flows.forms import AdministrationDate, Home, Mapping, Season
 from flows.ingest import ingest_options, refusal_reasons
 from flows.scoring import RunResult, score_and_report, tracking_of
 from flows.settings import load_settings
+from tasks.champions import champions
 from tasks.planning import Selection
-from tasks.tracking import CHAMPION, list_adapters
+from tasks.time_split import TimeSplit
 from tasks.workspace import clear_inbox, inbox_exports, ingest_exports, locked, recorded_run
 from warehouse import db, reports, runs, scores
 
+# A night that hangs ends before the next one, which would wait for it; what it has scored is kept.
+LONGEST_NIGHT_S = 23 * 3600
 
-@flow(name="nightly")
+
+@flow(name="nightly", timeout_seconds=LONGEST_NIGHT_S)
 def nightly(
-    season: str | None = None,
-    mapping: Path | None = None,
-    administration_date: date | None = None,
-    home: Path | None = None,
+    season: Season = None,
+    mapping: Mapping = None,
+    administration_date: AdministrationDate = None,
+    home: Home = None,
 ) -> RunResult:
     """Ingest the inbox and score every response that has no outcome yet, with its champion.
 
@@ -33,21 +38,26 @@ def nightly(
     day = administration_date or datetime.now(UTC).date()
     options = ingest_options(settings, season, mapping)
     with (
-        locked(settings.home),
+        locked(settings.home, wait_s=settings.lock_wait_s),
         recorded_run(settings.warehouse, "nightly", day, {"season": options.season}) as run_id,
     ):
-        champions = list_adapters(tracking_of(settings), CHAMPION)
-        exports = inbox_exports(settings.inbox)
-        report = ingest_exports(settings.warehouse, settings.responses, exports, run_id, options)
-        refused = _keep_refusals(settings.warehouse, run_id, refusal_reasons(report))
-        clear_inbox(settings.inbox, exports, report)
+        split = TimeSplit()
+        adapters = champions(tracking_of(settings), settings.champions)
+        with split.stage("ingest"):
+            exports = inbox_exports(settings.inbox)
+            report = ingest_exports(
+                settings.warehouse, settings.responses, exports, run_id, options
+            )
+            refused = _keep_refusals(settings.warehouse, run_id, refusal_reasons(report))
+            clear_inbox(settings.inbox, exports, report)
         return score_and_report(
             settings,
             run_id,
-            champions,
+            adapters,
             Selection(validity=True),
             files=_files(settings.warehouse, run_id, len(refused), report.unchanged),
             reasons=refused,
+            split=split,
         )
 
 

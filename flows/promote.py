@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Annotated
 
 from prefect import flow
 
 from flows.backfill import UnknownVersionError
+from flows.forms import By, Home, Reason, titled
 from flows.scoring import tracking_of
 from flows.settings import Settings, load_settings
 from models.backbone import resolve_backbone
@@ -35,12 +36,12 @@ class PromoteResult:
 
 @flow(name="promote")
 def promote(
-    item_id: str,
-    version: int,
-    by: str,
-    reason: str,
-    trait: str = "overall",
-    home: Path | None = None,
+    item_id: Annotated[str, titled("Item", "0417")],
+    version: Annotated[int, titled("Version")],
+    by: By,
+    reason: Reason,
+    trait: Annotated[str, titled("Trait")] = "overall",
+    home: Home = None,
 ) -> PromoteResult:
     """Make a version champion, and note in the registry who said so, when and why.
 
@@ -61,7 +62,7 @@ def promote(
         raise UnsignedPromotionError("a promotion needs the name of who decides, and a reason")
     settings = load_settings(home)
     where = tracking_of(settings)
-    with locked(settings.home):
+    with locked(settings.home, wait_s=settings.lock_wait_s):
         registry = tracking.read_registry(where)
         versions = {
             one.version: one

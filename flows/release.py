@@ -2,10 +2,12 @@
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from prefect import flow
 
+from flows.forms import By, Home, Reason, RunId, titled
+from flows.gate import compared_again
 from flows.report import run_report, write_report
 from flows.scoring import RunResult, tracking_of
 from flows.settings import Settings, load_settings
@@ -18,13 +20,17 @@ from warehouse import db, release
 logger = logging.getLogger(__name__)
 
 
+class UnseenChangesError(RuntimeError):
+    """What a run would change has itself changed since anybody was told of it."""
+
+
 @flow(name="decide")
 def decide(
-    run_id: str,
-    decision: Literal["released", "held"],
-    by: str,
-    reason: str,
-    home: Path | None = None,
+    run_id: RunId,
+    decision: Annotated[Literal["released", "held"], titled("Decision")],
+    by: By,
+    reason: Reason,
+    home: Home = None,
 ) -> RunResult:
     """Record a decision, and tell it in the run's report, in Prefect and in MLflow.
 
@@ -39,9 +45,12 @@ def decide(
         UnknownRunError: there is no such run.
         NotDecidableError: it has committed no scores.
         UnsignedDecisionError: no name, or no reason.
+        UnseenChangesError: a backfill would change other released scores than its report says.
     """
     settings = load_settings(home)
-    with locked(settings.home):
+    with locked(settings.home, wait_s=settings.lock_wait_s):
+        if decision == "released":
+            _refuse_unseen(settings, run_id)
         with db.connect(settings.warehouse) as connection:
             release.decide(connection, run_id, decision, by, reason)
         report = run_report(settings, run_id)
@@ -49,6 +58,17 @@ def decide(
         artifacts.publish(report)
         _tell_mlflow(settings, report, html)
     return RunResult(report, html)
+
+
+def _refuse_unseen(settings: Settings, run_id: str) -> None:
+    """Nobody signs for a change that no report has shown: it is written again, to be read first."""
+    if compared_again(settings, run_id):
+        html = write_report(settings, run_report(settings, run_id))
+        raise UnseenChangesError(
+            f"since {run_id} was compared, other scores were released, and what it would change is "
+            f"not what its report said: the report was written again ({html}), read it and sign "
+            "once more"
+        )
 
 
 def _tell_mlflow(settings: Settings, report: RunReport, html: Path) -> None:

@@ -10,6 +10,7 @@ from prefect import flow
 from flows.gate import DECIDED, Judged, judge, judged_before
 from flows.settings import Settings, load_settings
 from tasks import reporting
+from tasks.comparison import kept_comparison
 from tasks.reporting import RunReport
 from tasks.thresholds import (
     ThresholdChange,
@@ -36,7 +37,7 @@ def report(run_id: str, home: Path | None = None) -> Path:
         The HTML file.
     """
     settings = load_settings(home)
-    with locked(settings.home):
+    with locked(settings.home, wait_s=settings.lock_wait_s):
         return write_report(settings, run_report(settings, run_id))
 
 
@@ -85,6 +86,7 @@ def run_report(settings: Settings, run_id: str, judged: Judged | None = None) ->
                 items=run.parameters.get("items"),
             ),
             warnings=strange,
+            comparison=kept_comparison(connection, run_id),
             small_cell=limits.small_cell,
             enough_rated=limits.enough_rated,
         )

@@ -3,24 +3,28 @@
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
-from flows.gate import DECIDED, judge_run, scope_of
+from flows.engine import engine_name, engine_with
+from flows.gate import DECIDED, compare_run, judge_run, scope_of
 from flows.report import limits_of, run_report, write_report
 from flows.settings import Settings
+from flows.spreading import score_plan
 from models.backbone import resolve_backbone
 from models.devices import device_named
-from models.kernels import Precision, engine_of, resolved
+from models.kernels import Precision, resolved
 from tasks import artifacts, inference, run_log
 from tasks.evaluating_days import evaluate_by_day
 from tasks.evaluation import DayEvaluation
-from tasks.inference import Engine, ShardResult
-from tasks.planning import Plan, Selection, last_day, plan_scoring
+from tasks.inference import ShardResult
+from tasks.planning import Plan, Selection, last_day, part_path, plan_scoring
 from tasks.progress import progress
 from tasks.reporting import RunReport
+from tasks.retrying import patient
 from tasks.thresholds import read_thresholds
+from tasks.time_split import TimeSplit
 from tasks.tracking import (
     RegisteredAdapter,
     Tracking,
@@ -29,6 +33,7 @@ from tasks.tracking import (
     list_adapters,
 )
 from warehouse import db, provenance, reports, runs
+from warehouse.parts import clear_unfinished
 from warehouse.scores import Files
 from warehouse.training import known_adapters
 
@@ -73,6 +78,13 @@ def last_day_of(settings: Settings, selection: Selection) -> date:
     return day
 
 
+def computed_with(settings: Settings, precision: Precision) -> dict[str, str]:
+    """What decides a score beside text and adapter: ``backbone_sha256`` and ``engine``."""
+    backbone = resolve_backbone(settings.backbone)
+    engine = engine_name(engine_with(settings, precision), backbone.settings_sha256)
+    return {"backbone_sha256": backbone.sha256, "engine": engine}
+
+
 def score_and_report(
     settings: Settings,
     run_id: str,
@@ -81,6 +93,7 @@ def score_and_report(
     *,
     files: Files = NO_FILES,
     reasons: Sequence[str] = (),
+    split: TimeSplit | None = None,
 ) -> RunResult:
     """Score what the selection holds, commit it, and tell people about it.
 
@@ -91,31 +104,45 @@ def score_and_report(
         selection: which responses.
         files: exports ingested by this run, by outcome.
         reasons: what already holds the run, one sentence each.
+        split: what the run has spent its time on so far.
     """
+    split = split or TimeSplit()
     read_thresholds(settings.thresholds)  # a faulty file is found before anything is scored
-    _catch_up(settings)
+    with split.stage("catch_up"):
+        _catch_up(settings)
     precision = resolved(settings.precision, device_named(settings.device))
-    backbone = resolve_backbone(settings.backbone)
-    engine = f"{engine_of(precision)} {settings.max_tokens} tokens {backbone.settings_sha256[:12]}"
-    plan = plan_scoring(
-        settings.warehouse,
-        settings.parts,
-        run_id,
-        adapters,
-        selection,
-        backbone_sha256=backbone.sha256,
-        engine=engine if settings.device == "cpu" else f"{engine} {settings.device}",
-    )
-    fetch_adapters(tracking_of(settings), _applied(plan, adapters), settings.adapters)
-    results = _score(settings, plan, precision)
+    clear_unfinished(settings.parts)
+    clear_unfinished(settings.adapters)
+    with split.stage("plan"):
+        plan = patient(plan_scoring, settings.retry_s)(
+            settings.warehouse,
+            settings.plans,
+            run_id,
+            adapters,
+            selection,
+            **computed_with(settings, precision),
+        )
+    with split.stage("fetch"):
+        fetch_adapters(tracking_of(settings), _applied(plan, adapters), settings.adapters)
+    with split.stage("score"):
+        results = _score(settings, plan, precision)
+    split.model(sum(one.model_s for one in results), sum(one.seconds for one in results))
     used = [adapter for adapter in adapters if adapter.sha256 in plan.adapters]
     held = [*reasons, *_failures(results), *_unknown_past(settings, used)]
-    inference.commit_scores(settings.warehouse, run_id, plan, results, files, held)
+    with split.stage("commit"):
+        patient(inference.commit_scores, settings.retry_s)(
+            settings.warehouse, run_id, plan, results, files, held, split
+        )
     load_ms = {name: ms for result in results for name, ms in result.load_ms.items()}
-    return tell(settings, run_id, load_ms)
+    return tell(settings, run_id, load_ms, split)
 
 
-def tell(settings: Settings, run_id: str, load_ms: Mapping[str, float] | None = None) -> RunResult:
+def tell(
+    settings: Settings,
+    run_id: str,
+    load_ms: Mapping[str, float] | None = None,
+    split: TimeSplit | None = None,
+) -> RunResult:
     """Judge a run, decide what becomes of its scores, write its report and log it to MLflow.
 
     A run that has been judged before is told as it was decided then: what came in since, such as
@@ -125,17 +152,27 @@ def tell(settings: Settings, run_id: str, load_ms: Mapping[str, float] | None = 
         settings: the settings.
         run_id: the run; its scores are committed.
         load_ms: milliseconds it took to apply each adapter, by "<item_id> <trait>".
+        split: what the run has spent its time on so far; taken from the warehouse if not given.
     """
-    judged = None if _is_judged(settings, run_id) else judge_run(settings, run_id)
-    report = run_report(settings, run_id, judged)
-    scope = scope_of(report.run)
-    by_day = evaluate_by_day(
-        settings.warehouse, scope.run_id, seasons=scope.seasons, items=scope.items
-    )
-    html = write_report(settings, report)
-    artifacts.publish(report)
+    with db.connect(settings.warehouse, read_only=True) as connection:
+        run = reports.run(connection, run_id)
+    split = split or TimeSplit(run.stage_seconds)
+    if run.thresholds_sha256 is None:
+        with split.stage("compare"):
+            compare_run(settings, run)
+    with split.stage("judge"):
+        judged = None if run.thresholds_sha256 is not None else judge_run(settings, run_id)
+    with split.stage("report"):
+        report = _timed(run_report(settings, run_id, judged), split)
+        scope = scope_of(report.run)
+        by_day = evaluate_by_day(
+            settings.warehouse, scope.run_id, seasons=scope.seasons, items=scope.items
+        )
+        html = write_report(settings, report)
+        artifacts.publish(report)
     try:
-        mlflow_run_id = _log(settings, report, by_day, load_ms or {}, html)
+        with split.stage("log"):
+            mlflow_run_id = _log(settings, report, by_day, load_ms or {}, html)
     except TrackingError as error:
         logger.warning("the scores are committed, but not logged: %s", error)
         with db.connect(settings.warehouse) as connection:
@@ -144,12 +181,33 @@ def tell(settings: Settings, run_id: str, load_ms: Mapping[str, float] | None = 
     else:
         with db.connect(settings.warehouse) as connection:
             runs.set_mlflow_run(connection, run_id, mlflow_run_id)
-    return RunResult(report, html)
+        if settings.mlflow_pages:
+            where = tracking_of(settings)
+            artifacts.link_mlflow(run_id, where, mlflow_run_id, settings.mlflow_pages)
+    return RunResult(_keep_split(settings, report, split), html)
 
 
-def _is_judged(settings: Settings, run_id: str) -> bool:
-    with db.connect(settings.warehouse, read_only=True) as connection:
-        return reports.run(connection, run_id).thresholds_sha256 is not None
+def _timed(report: RunReport, split: TimeSplit) -> RunReport:
+    """The report with what the run has spent its time on so far."""
+    return replace(report, run=replace(report.run, stage_seconds=split.seconds))
+
+
+def _keep_split(settings: Settings, report: RunReport, split: TimeSplit) -> RunReport:
+    """Keep where the time went, the logging too, which neither page nor MLflow could know before.
+
+    MLflow may be out of reach, and that the run was logged has been said already.
+    """
+    report = _timed(report, split)
+    run = report.run
+    with db.connect(settings.warehouse) as connection:
+        runs.set_seconds(connection, run.run_id, run.stage_seconds)
+        mlflow_run_id = reports.run(connection, run.run_id).mlflow_run_id
+    if mlflow_run_id is not None:
+        try:
+            run_log.log_time_split(tracking_of(settings), mlflow_run_id, run)
+        except TrackingError as error:
+            logger.warning("the time split is not logged: %s", error)
+    return report
 
 
 def _log(
@@ -163,7 +221,7 @@ def _log(
     with db.connect(settings.warehouse, read_only=True) as connection:
         data_sha256 = provenance.data_sha256(connection, scope_of(report.run).run_id)
         limits = limits_of(settings, connection, report.run.run_id)
-    return run_log.log_scoring_run(
+    return patient(run_log.log_scoring_run, settings.retry_s)(
         tracking,
         report,
         by_day,
@@ -192,25 +250,15 @@ def _catch_up(settings: Settings) -> None:
 
 
 def _score(settings: Settings, plan: Plan, precision: Precision) -> list[ShardResult]:
-    engine = Engine(
-        backbone=settings.backbone,
-        max_tokens=settings.max_tokens,
-        precision=precision,
-        device=settings.device,
-        trunk_cache=settings.trunk_cache if settings.trunk_cache_gb else None,
-        trunk_cache_bytes=round(settings.trunk_cache_gb * 1e9),
-    )
-    if engine.cache is None:  # nothing of an earlier setting stays behind
+    cache = engine_with(settings, precision).cache
+    if cache is None:  # nothing of an earlier setting stays behind
         shutil.rmtree(settings.trunk_cache, ignore_errors=True)
-    with progress("scoring", plan.rows) as advance:
-        results = [
-            inference.score_shard(
-                plan.path, shard, settings.responses, settings.adapters, engine, advance
-            )
-            for shard in plan.shards
-        ]
-    if engine.cache is not None:
-        engine.cache.trim()
+    there = {part.name for part in plan.path.parent.glob("*.part.parquet")}
+    found = sum(s.rows for s in plan.shards if part_path(plan.path, s).name in there)
+    with progress("scoring", plan.rows, found) as advance:
+        results = score_plan(settings, plan, precision, advance)
+    if cache is not None:
+        cache.trim()
     return results
 
 

@@ -35,7 +35,7 @@ def season(name: str, home: Path | None = None) -> SeasonResult:
         TrackingError: MLflow cannot be used.
     """
     settings = load_settings(home)
-    with locked(settings.home):
+    with locked(settings.home, wait_s=settings.lock_wait_s):
         found = seasons.read_season(settings.warehouse, name)
         thresholds = read_thresholds(settings.thresholds)
         mlflow_run_id = log_season(tracking_of(settings), found, thresholds)

@@ -4,11 +4,11 @@ import logging
 import shutil
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
 
+from flows.forms import AdministrationDate, Home, Items, Seasons, titled
 from flows.scoring import tracking_of
 from flows.settings import Settings, load_settings
 from models.adapter_folders import read_scoring
@@ -60,11 +60,11 @@ class TrainResult:
 
 @flow(name="train")
 def train(
-    seasons: list[str] | None = None,
-    items: list[str] | None = None,
-    method: TrainedMethod = "lora",
-    administration_date: date | None = None,
-    home: Path | None = None,
+    seasons: Seasons = None,
+    items: Items = None,
+    method: Annotated[TrainedMethod, titled("Method")] = "lora",
+    administration_date: AdministrationDate = None,
+    home: Home = None,
 ) -> TrainResult:
     """Train an adapter for every (item, trait) whose human-scored data is new.
 
@@ -84,7 +84,10 @@ def train(
     day = administration_date or datetime.now(UTC).date()
     selected = {"seasons": chosen(seasons), "items": chosen(items)}
     parameters = {**selected, "method": method}
-    with locked(settings.home), recorded_run(settings.warehouse, "train", day, parameters) as run:
+    with (
+        locked(settings.home, wait_s=settings.lock_wait_s),
+        recorded_run(settings.warehouse, "train", day, parameters) as run,
+    ):
         return train_with(settings, run, day, method, RECIPES[method](), **selected)
 
 
@@ -129,7 +132,7 @@ def train_with(
         recipe=recipe,
     )
     tags = {"run_kind": "train", "method": method, "administration_date": day.isoformat()}
-    parent = tracking.start_run(where, "training", run_id, tags)
+    parent = tracking.take_up_run(where, "training", run_id, tags)
     rows: list[TrainedRow] = []
     untrained = list(plan.without_teacher)
     with tracking.failing_with(where, parent):
@@ -270,6 +273,7 @@ def _metrics(trained: TrainedItem) -> dict[str, float]:
         "epochs": trained.epochs,
         "training_s": trained.seconds,
     }
+    metrics |= {f"validation/qwk_{one.depth}_blocks": one.validation_qwk for one in trained.tried}
     calibration = trained.scoring.calibration
     if calibration is not None:
         metrics |= {f"calibration/{name}": value for name, value in calibration.figures.items()}

@@ -95,12 +95,16 @@ class Distilled:
     teacher_seconds: float
 
     def limit(self, scale: Scale, most_loss: float) -> Limit:
-        """The cascade's limit on its calibrated confidence, see ``models.cascade``."""
+        """The cascade's limit on its calibrated confidence, see ``models.cascade``.
+
+        People's scores count where they are of validation responses: the teacher knows the others.
+        """
         found = self.held_out
+        known = len(found.human) - len(self.validation.score)
         points = found.student.score - scale.score_min
         temperature = self.calibration.temperature
         return choose_limit(
-            found.human,
+            np.where(np.arange(len(found.human)) < known, np.nan, found.human),
             found.student.score,
             found.teacher_score,
             found.student.raw_score,

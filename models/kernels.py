@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, linear
 
+from models.build import build
 from models.devices import CPU, kind_of
 from models.jit import host_has_pairs, host_lanes, host_processor
 
@@ -149,8 +150,8 @@ def resolved(precision: Literal["auto", "bf16", "fp32"], device: torch.device = 
 
 
 def engine_of(precision: Literal["auto", "bf16", "fp32"]) -> str:
-    """What decides a score beside adapter and backbone: the precision and the program's version."""
-    return f"{resolved(precision)} gradeline-{version('gradeline')}"
+    """What decides a score beside adapter and backbone: the precision and the program's build."""
+    return f"{resolved(precision)} {build()}"
 
 
 def circumstances_of(precision: Precision, device: torch.device = CPU) -> str:

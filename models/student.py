@@ -2,8 +2,9 @@
 
 A word is the sum of its pieces' rows in a trained table, beside a frozen vector for the words that
 are known. Filters look at every word with its neighbours (Kim 2014, "Convolutional neural networks
-for sentence classification"); the greatest and the mean answer of each over the text decide the
-thresholds of an ordinal head, as ``models.heads`` has it.
+for sentence classification"). The greatest and the mean answer of each over the text go through a
+hidden layer, which can ask for two ideas at once; both it and they decide the thresholds of an
+ordinal head, as ``models.heads`` has it.
 
 All weights are whole numbers of a fixed unit, and so is everything that is summed: such sums are
 exact in any order, also in a matrix product of float64. A text's score is therefore the same
@@ -33,6 +34,8 @@ MOST_TRAINED = 30_000
 TABLE_BITS, VECTOR_BITS, FILTER_BITS, STATE_BITS, OUTPUT_BITS = 8, 4, 12, 10, 12
 # A word's own numbers, in table units, are cut here: then all sums stay below 2^53.
 MOST_WORD = 1 << 15
+# A hidden unit's answer, in state units, is cut here for the same reason.
+MOST_HIDDEN = 1 << 30
 # Texts are scored in parts of so many characters, whose arrays stay in a processor's caches.
 CHARACTERS = 1 << 18
 
@@ -42,6 +45,8 @@ _DTYPES: Mapping[str, type[np.generic]] = {
     "word_vectors": np.int8,
     "filters": np.int16,
     "filter_bias": np.int16,
+    "hidden": np.int16,
+    "hidden_bias": np.int16,
     "output": np.int16,
     "bias": np.int32,
 }
@@ -57,8 +62,10 @@ class Student:
         word_vectors: int8 [m, dims]; not trained.
         filters: int16 [3, width + dims, h], for the word before, the word and the one after.
         filter_bias: int16 [h].
-        output: int16 [2 h + 1, K - 1]: of each filter's greatest answer, of its mean, and of the
+        hidden: int16 [2 h + 1, u]: of each filter's greatest answer, of its mean, and of the
             logarithm of the number of words.
+        hidden_bias: int16 [u].
+        output: int16 [2 h + 1 + u, K - 1]: of all these, then of the hidden units.
         bias: int32 [K - 1].
 
     Raises:
@@ -71,6 +78,8 @@ class Student:
     word_vectors: NDArray[np.int8]
     filters: NDArray[np.int16]
     filter_bias: NDArray[np.int16]
+    hidden: NDArray[np.int16]
+    hidden_bias: NDArray[np.int16]
     output: NDArray[np.int16]
     bias: NDArray[np.int32]
 
@@ -89,21 +98,24 @@ class Student:
         buckets, width = (*self.table.shape, 0, 0)[:2]
         words, dims = len(self.word_keys.ravel()), (*self.word_vectors.shape, 0, 0)[1]
         filters, thresholds = len(self.filter_bias.ravel()), len(self.bias.ravel())
+        units = len(self.hidden_bias.ravel())
         return {
             "table": (buckets, width),
             "word_keys": (words,),
             "word_vectors": (words, dims),
             "filters": (WINDOW, width + dims, filters),
             "filter_bias": (filters,),
-            "output": (2 * filters + 1, thresholds),
+            "hidden": (2 * filters + 1, units),
+            "hidden_bias": (units,),
+            "output": (2 * filters + 1 + units, thresholds),
             "bias": (thresholds,),
         }
 
     @property
     def trained_parameters(self) -> int:
         """How many of its numbers are trained: all but the words' frozen vectors."""
-        trained = (self.table, self.filters, self.filter_bias, self.output, self.bias)
-        return sum(array.size for array in trained)
+        frozen = ("word_keys", "word_vectors")
+        return sum(getattr(self, name).size for name in _DTYPES if name not in frozen)
 
     def score(self, texts: Sequence[str], scale: Scale) -> ScoreColumns:
         """Score n texts, any strings at all.
@@ -128,11 +140,14 @@ class Student:
     def _part(self, texts: Sequence[str]) -> Floats:
         words = read_words(texts, len(self.table))
         pooled = self._pooled(words, self._answers(self._word_states(words)))
+        pooled = np.concatenate([pooled, self._hidden(pooled)], axis=1)
         summed = pooled @ self.output.astype(np.float64)
-        return np.asarray(summed / 2.0 ** (STATE_BITS + OUTPUT_BITS) + self._bias())
+        return np.asarray(summed / 2.0 ** (STATE_BITS + OUTPUT_BITS) + self.bias / 2.0**OUTPUT_BITS)
 
-    def _bias(self) -> Floats:
-        return self.bias / 2.0**OUTPUT_BITS
+    def _hidden(self, pooled: Floats) -> Floats:
+        """What each hidden unit makes of each text, in state units, [n, u]."""
+        summed = np.rint(pooled @ self.hidden.astype(np.float64) / 2.0**OUTPUT_BITS)
+        return np.clip(summed + self.hidden_bias, 0, MOST_HIDDEN)
 
     def _word_states(self, words: Words) -> Floats:
         """Every distinct word's numbers in table units, whole ones, [m, width + dims]."""

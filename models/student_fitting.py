@@ -40,7 +40,7 @@ class StudentRecipe:
         soft_weight: lambda; 0 learns from human scores alone.
         temperature: the teacher's logits are divided by it.
         parts: the responses are divided into so many; see ``models.distillation``.
-        buckets, width, dims, filters: see ``models.student.Student``.
+        buckets, width, dims, filters, units: see ``models.student.Student``.
         epochs, updates: passes over all texts, and steps at least.
         batch_size: texts per step.
         learning_rate, table_rate: peak rates of the network and of its table of pieces.
@@ -63,7 +63,8 @@ class StudentRecipe:
     width: int = 8
     dims: int = 32
     filters: int = 48
-    epochs: int = 24
+    units: int = 24
+    epochs: int = 48
     updates: int = 300
     batch_size: int = 128
     learning_rate: float = 5e-3
@@ -149,6 +150,7 @@ def fit_student(
         width=recipe.width,
         dims=recipe.dims,
         filters=recipe.filters,
+        units=recipe.units,
         thresholds=scale.n_points - 1,
         dropout=recipe.dropout,
         generator=torch.Generator().manual_seed(recipe.seed),

@@ -50,8 +50,9 @@ class Reading:
 
     Attributes:
         vectors: float32 [m + 1, dims], frozen, of the distinct words and of none.
-        pieces: int64 [p], buckets of all distinct words' pieces; ``starts`` int64 [m] where each
-            word's begin; ``shares`` float32 [p], 1 / sqrt(pieces of the word).
+        pieces: int64 [p], buckets of all distinct words' pieces; ``starts`` and ``sizes``, int64
+            [m + 1], tell which are whose, the last being no word's; ``shares`` float32 [p],
+            1 / sqrt(pieces of the word).
         words: int64 [n, longest], places of each text's words; m where there is none.
         lengths: int64 [n].
     """
@@ -59,6 +60,7 @@ class Reading:
     vectors: Tensor
     pieces: Tensor
     starts: Tensor
+    sizes: Tensor
     shares: Tensor
     words: Tensor
     lengths: Tensor
@@ -73,7 +75,8 @@ def reading(texts: Sequence[str], buckets: int, table: WordTable) -> Reading:
     return Reading(
         vectors=torch.cat([vectors, vectors.new_zeros(1, vectors.shape[1])]),
         pieces=torch.from_numpy(found.buckets.astype(np.int64)),
-        starts=torch.from_numpy(found.bucket_offsets[:-1]),
+        starts=torch.from_numpy(found.bucket_offsets),
+        sizes=torch.from_numpy(np.append(sizes, 0)),
         shares=torch.from_numpy(shares),
         words=torch.from_numpy(_padded(found)),
         lengths=torch.from_numpy(np.minimum(np.diff(found.offsets), MOST_WORDS)),
@@ -97,6 +100,7 @@ class StudentNet(nn.Module):
         buckets, width: of the table of pieces.
         dims: of the frozen word vectors.
         filters: how many look at every word.
+        units: of the hidden layer.
         thresholds: K - 1.
         dropout: share of the pooled answers left out in training.
         generator: of the start.
@@ -109,6 +113,7 @@ class StudentNet(nn.Module):
         width: int,
         dims: int,
         filters: int,
+        units: int,
         thresholds: int,
         dropout: float,
         generator: torch.Generator,
@@ -123,18 +128,18 @@ class StudentNet(nn.Module):
             (2 * torch.rand(WINDOW, inputs, filters, generator=generator) - 1) * bound
         )
         self.filter_bias = nn.Parameter(torch.zeros(filters))
-        self.output = nn.Parameter(torch.zeros(2 * filters + 1, thresholds))
+        pooled = 2 * filters + 1
+        self.hidden = nn.Parameter(torch.randn(pooled, units, generator=generator) * pooled**-0.5)
+        self.hidden_bias = nn.Parameter(torch.zeros(units))
+        self.output = nn.Parameter(torch.zeros(pooled + units, thresholds))
         self.bias = nn.Parameter(torch.zeros(thresholds))
 
     def forward(self, texts: Reading, rows: Tensor) -> Tensor:
         """Threshold logits of some of the texts, [len(rows), K - 1]."""
-        own = nn.functional.embedding_bag(
-            texts.pieces, self.table, texts.starts, mode="sum", per_sample_weights=texts.shares
-        )
-        own = torch.cat([own, own.new_zeros(1, own.shape[1])])
-        before, middle, after = torch.cat([own, texts.vectors], dim=1) @ self.filters
         lengths = texts.lengths[rows]
         words = texts.words[rows, : max(1, int(lengths.max()))]
+        distinct, words = torch.unique(words, return_inverse=True)
+        before, middle, after = self._states(texts, distinct) @ self.filters
         found = middle[words]
         found = found + nn.functional.pad(before[words[:, :-1]], (0, 0, 1, 0))
         found = found + nn.functional.pad(after[words[:, 1:]], (0, 0, 0, 1))
@@ -143,7 +148,22 @@ class StudentNet(nn.Module):
         n = lengths.clamp(min=1)[:, None].float()
         pooled = torch.cat([found.amax(dim=1), found.sum(dim=1) / n], dim=1)
         pooled = torch.cat([self._thinned(pooled), n.log()], dim=1)
-        return pooled @ self.output + self.bias
+        hidden = torch.relu(pooled @ self.hidden + self.hidden_bias)
+        return torch.cat([pooled, hidden], dim=1) @ self.output + self.bias
+
+    def _states(self, texts: Reading, words: Tensor) -> Tensor:
+        """Numbers of some distinct words, or of none, [len(words), width + dims]."""
+        starts, sizes = texts.starts[words], texts.sizes[words]
+        firsts = sizes.cumsum(0) - sizes
+        places = torch.arange(int(sizes.sum())) + torch.repeat_interleave(starts - firsts, sizes)
+        own = nn.functional.embedding_bag(
+            texts.pieces[places],
+            self.table,
+            firsts,
+            mode="sum",
+            per_sample_weights=texts.shares[places],
+        )
+        return torch.cat([own, texts.vectors[words]], dim=1)
 
     def _thinned(self, pooled: Tensor) -> Tensor:
         if not self.training or not self.dropout:
@@ -159,6 +179,8 @@ class StudentNet(nn.Module):
             word_vectors=table.vectors,
             filters=_whole(self.filters, FILTER_BITS, np.int16),
             filter_bias=_whole(self.filter_bias, STATE_BITS, np.int16),
+            hidden=_whole(self.hidden, OUTPUT_BITS, np.int16),
+            hidden_bias=_whole(self.hidden_bias, STATE_BITS, np.int16),
             output=_whole(self.output, OUTPUT_BITS, np.int16),
             bias=_whole(self.bias, OUTPUT_BITS, np.int32),
         )

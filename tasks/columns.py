@@ -78,6 +78,13 @@ class ColumnMap:
     shown_problems: tuple[str, ...] = ()
     submitted_at_format: str | None = None
 
+    @property
+    def places(self) -> frozenset[int]:
+        """Positions of all columns that are read."""
+        rated = (place for one in self.ratings for place in (one.human_score, one.human_score_2))
+        found = {*self.positions.values(), *self.subgroups.values(), *rated}
+        return frozenset(place for place in found if place is not None)
+
 
 @dataclass
 class _Found:

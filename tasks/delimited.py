@@ -4,8 +4,10 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TextIO
 
-from tasks.reasons import Fault, Reason
+from tasks.reasons import ExportRefusedError, Fault, Reason
 
+MOST_EMPTY_LINES = 1_000_000
+LINE_ENDS = frozenset(("\n", "\r\n", "\r"))
 QUOTE = '"'
 Row = list[str] | Fault
 
@@ -18,8 +20,17 @@ def physical_lines(handle: TextIO, limit: int) -> Iterator[str | None]:
     r"""Lines with their ends; None stands for a line over ``limit`` characters.
 
     The handle must find line ends without translating them, as ``encodings.open_text`` does.
+
+    Raises:
+        ExportRefusedError: line ends alone, more than MOST_EMPTY_LINES in a row: no table has them.
     """
+    empty = 0
     while line := handle.readline(limit):
+        empty = empty + 1 if line in LINE_ENDS else 0
+        if empty > MOST_EMPTY_LINES:
+            raise ExportRefusedError(
+                f"the file has over {MOST_EMPTY_LINES} empty lines in a row: export it again"
+            )
         if len(line) < limit or line.endswith(("\n", "\r")):
             yield line
             continue

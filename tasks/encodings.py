@@ -130,7 +130,7 @@ def _decodes(path: Path, encoding: str) -> bool:
         for chunk in _chunks(path):
             decoder.decode(chunk)
         decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
+    except UnicodeError:  # not only of bytes: UTF-16 without a mark has an error of its own
         return False
     return True
 

@@ -1,28 +1,23 @@
 """Exports as rows of strings, whatever their format; memory does not grow with the file."""
 
 import json
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-import python_calamine
-
 from tasks.columns import ColumnMap, map_columns
 from tasks.delimited import RecordReader, Row, physical_lines
 from tasks.encodings import check_encoding, detect_encoding, open_text, sniff_format
 from tasks.mapping_file import MappingFile, known_layout
+from tasks.parquet_rows import NESTED, parquet_header, parquet_rows
 from tasks.reasons import ExportRefusedError, Fault, Reason
+from tasks.workbooks import sheet_rows
 
 DELIMITERS = (",", "\t", ";", "|")
 DELIMITER_WORDS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "pipe"}
-PARQUET_BATCH_ROWS = 4096
-XLSX_LIMIT_BYTES = 500_000_000  # uncompressed: all of a sheet is in memory at once
-NESTED = "\x00nested"  # stands in a cell for a list or an object
+MOST_COLUMNS = 16_384  # as many as a sheet can have
 
 
 @dataclass(frozen=True)
@@ -78,6 +73,7 @@ def _export(
     encoding: str | None = None,
     delimiter: str | None = None,
 ) -> Export:
+    _check_width(len(header))
     layout = None if mapping else known_layout(header)
     return Export(
         kind,
@@ -90,12 +86,20 @@ def _export(
     )
 
 
+def _check_width(columns: int) -> None:
+    if columns > MOST_COLUMNS:
+        raise ExportRefusedError(
+            f"the file has over {MOST_COLUMNS} columns: name the ones to read in a file of its own"
+        )
+
+
 def _open_delimited(path: Path, given: MappingFile, detect: bool, limit: int) -> Export:
     encoding = given.encoding or detect_encoding(path)
     check_encoding(path, encoding)
     literal = given.quoting == "literal"
     delimiter = given.delimiter or _sniff_delimiter(path, encoding, limit, literal)
     header = _header(path, encoding, delimiter, limit, literal)
+    _check_width(len(header))
     layout = known_layout(header) if detect else None
     if layout:  # saved anew with commas, such a file has its texts in quotes like any other
         literal = layout[1].quoting == "literal" and delimiter == "\t"
@@ -138,6 +142,8 @@ def _sniff_delimiter(path: Path, encoding: str, limit: int, literal: bool) -> st
 
     def columns(delimiter: str) -> tuple[int, int]:
         header = _header(path, encoding, delimiter, limit, literal)
+        if len(header) > MOST_COLUMNS:
+            return 0, len(header)
         return len(map_columns(header, None).names), len(header)
 
     return max(DELIMITERS, key=columns)
@@ -156,15 +162,22 @@ def _open_jsonl(path: Path, mapping: MappingFile | None, limit: int) -> Export:
                     yield _json_object(line)
 
     # A key may be absent from most objects, so the header is every key of the file.
-    keys = dict.fromkeys(key for found in objects() if isinstance(found, dict) for key in found)
-    header = list(keys)
+    places: dict[str, int] = {}
+    for found in objects():
+        for key in found if isinstance(found, dict) else ():
+            places.setdefault(key, len(places))
+        _check_width(len(places))
+    header = list(places)
 
     def rows() -> Iterator[Row]:
         for found in objects():
             if isinstance(found, Fault):
                 yield found
-            else:
-                yield [_json_cell(found.get(key)) for key in header]
+                continue
+            cells = [""] * len(header)
+            for key, value in found.items():
+                cells[places[key]] = _json_cell(value)
+            yield cells
 
     return _export("jsonl", header, mapping, rows, encoding)
 
@@ -182,34 +195,18 @@ def _json_cell(value: object) -> str:
 
 
 def _open_parquet(path: Path, mapping: MappingFile | None) -> Export:
-    try:
-        with pq.ParquetFile(path) as file:
-            header = file.schema_arrow.names
-    except (pa.ArrowException, OSError) as error:
-        raise ExportRefusedError("the file is no whole Parquet file: export it again") from error
+    header = parquet_header(path)
 
     def rows() -> Iterator[Row]:
-        try:
-            with pq.ParquetFile(path) as file:
-                for batch in file.iter_batches(PARQUET_BATCH_ROWS):
-                    columns = [_arrow_cells(column) for column in batch.columns]
-                    yield from map(list, zip(*columns, strict=True))
-        except (pa.ArrowException, OSError) as error:
-            raise ExportRefusedError("the Parquet file is damaged: export it again") from error
+        yield from parquet_rows(path, used, _plain)
 
-    return _export("parquet", header, mapping, rows)
-
-
-def _arrow_cells(column: pa.Array) -> list[str]:
-    kind = column.type
-    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return [NESTED] * len(column)
-    return [_plain(value) for value in column.to_pylist()]
+    opened = _export("parquet", header, mapping, rows)
+    used = opened.columns.places
+    return opened
 
 
 def _open_xlsx(path: Path, mapping: MappingFile | None) -> Export:
-    _check_zip(path)
-    values = _sheet(path)
+    values = sheet_rows(path, _plain)
     header = next((row for row in values if any(row)), [])
     while header and not header[-1]:
         header.pop()
@@ -220,34 +217,6 @@ def _open_xlsx(path: Path, mapping: MappingFile | None) -> Export:
                 yield _fitted(row, len(header))
 
     return _export("xlsx", header, mapping, rows)
-
-
-def _sheet(path: Path) -> Iterator[list[str]]:
-    """Rows of the first sheet, as strings."""
-    try:
-        with python_calamine.CalamineWorkbook.from_path(path) as book:
-            sheet = book.get_sheet_by_index(0)
-            for row in sheet.iter_rows():
-                yield [_plain(value) for value in row]
-    except python_calamine.CalamineError as error:
-        raise ExportRefusedError("the workbook cannot be read: save it again as .xlsx") from error
-
-
-def _check_zip(path: Path) -> None:
-    """Look into the archive before anything unpacks it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise ExportRefusedError("the workbook is damaged: save it again as .xlsx") from error
-    if not any(entry.filename.startswith("xl/") for entry in entries):
-        raise ExportRefusedError("the file is a zip archive, not a workbook: unpack it first")
-    size = sum(entry.file_size for entry in entries)
-    if size > XLSX_LIMIT_BYTES:
-        raise ExportRefusedError(
-            f"the workbook unpacks to {size // 1_000_000} MB, "
-            f"over the limit of {XLSX_LIMIT_BYTES // 1_000_000} MB: save it as CSV"
-        )
 
 
 def _fitted(row: list[str], width: int) -> Row:

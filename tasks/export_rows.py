@@ -5,10 +5,10 @@ import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -16,14 +16,15 @@ import pyarrow.parquet as pq
 
 from tasks.columns import ColumnMap, Rating
 from tasks.delimited import Row
-from tasks.export_formats import NESTED
 from tasks.mapping_file import is_group_name
+from tasks.parquet_rows import NESTED
 from tasks.reasons import Fault, Reason
 from warehouse.responses import STAGED_RATINGS, STAGED_ROWS, STAGED_SUBGROUPS
 
 BATCH_ROWS = 10_000
 BATCH_CHARACTERS = 8_000_000
 SEASON_BYTES = 200  # quoted, as a folder's name
+LONGEST_ID = 200  # characters; more are no id but, perhaps, somebody's answer
 NO_SCORE = {"", "-", "–", ".", "na", "n/a", "nan", "none", "null"}
 NUMBER = re.compile(r"[+-]?\d{1,9}([.,]\d{1,9})?")
 SURROGATE = re.compile("[\ud800-\udfff]")  # a byte that did not decode, or half a character
@@ -78,12 +79,14 @@ class RowRules:
         season: of rows that name none.
         student_key: HMAC key that replaces student ids.
         max_characters: a longer text is refused.
+        today: a text handed in after tomorrow is refused.
     """
 
     columns: ColumnMap
     season: str | None
     student_key: bytes
     max_characters: int
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())
 
 
 class RowFaultError(Exception):
@@ -131,7 +134,7 @@ def human_score(cell: str) -> float | None:
     return score
 
 
-def submitted_at(cell: str, form: str | None) -> datetime | None:
+def submitted_at(cell: str, form: str | None, today: date) -> datetime | None:
     """A submission time in UTC; without a zone it is taken as UTC.
 
     ISO 8601, and forms that cannot be read in two ways: 3/12/2026 is not among them, and needs
@@ -150,7 +153,7 @@ def submitted_at(cell: str, form: str | None) -> datetime | None:
     except OverflowError:
         raise RowFaultError(Reason.BAD_SUBMITTED_AT) from None
     # Tomorrow counts: a clock east of Greenwich that names no zone is read as UTC.
-    last_day = datetime.now(UTC).date() + timedelta(days=1)
+    last_day = today + timedelta(days=1)
     if moment < EARLIEST_SUBMISSION or moment.date() > last_day:
         raise RowFaultError(Reason.BAD_SUBMITTED_AT, "before 1990 or after tomorrow")
     return moment
@@ -234,6 +237,7 @@ def _writer(path: Path, schema: pa.Schema) -> Iterator[_BatchWriter]:
 
 def _check_cells(response_id: str, item_id: str, cells: list[str], rules: RowRules) -> CheckedRow:
     columns = rules.columns
+    _check_length(cells, columns, rules.max_characters)
     text = _text(_cell("text", cells, columns), rules.max_characters)
     student_id = _cell("student_id", cells, columns).strip()
     handed_in = _cell("submitted_at", cells, columns).strip()
@@ -243,7 +247,7 @@ def _check_cells(response_id: str, item_id: str, cells: list[str], rules: RowRul
         trait=_identifier("trait", cells, columns) or None,
         season=_season(_identifier("season", cells, columns) or rules.season or ""),
         student_pseudo=pseudonym(student_id, rules.student_key),
-        submitted_at=submitted_at(handed_in, columns.submitted_at_format),
+        submitted_at=submitted_at(handed_in, columns.submitted_at_format, rules.today),
         text=text,
         text_sha256=hashlib.sha256(text.encode()).hexdigest(),
         characters=len(text.strip()),
@@ -263,6 +267,10 @@ def _cell(name: str, cells: list[str], columns: ColumnMap) -> str:
 
 
 def _identifier(name: str, cells: list[str], columns: ColumnMap) -> str:
+    place = columns.positions.get(name)
+    length = 0 if place is None else len(cells[place].strip())
+    if length > LONGEST_ID:
+        raise RowFaultError(Reason.ID_TOO_LONG, f"{length} characters in {name}")
     value = _cell(name, cells, columns).strip() or columns.constants.get(name, "")
     if not value.isprintable():
         raise RowFaultError(Reason.INVALID_CHARACTER, f"in {name}")
@@ -287,10 +295,22 @@ def _check_identifiers(response_id: str, item_id: str) -> None:
         raise RowFaultError(Reason.DAMAGED_ID)
 
 
+def _check_length(cells: list[str], columns: ColumnMap, limit: int) -> None:
+    r"""Refuse a text of megabytes before anything looks through it; of \r\n half may go."""
+    place = columns.positions.get("text")
+    if place is not None and len(cells[place]) > 2 * limit:
+        _refuse_length(len(cells[place]), limit)
+
+
+def _refuse_length(characters: int, limit: int) -> NoReturn:
+    found = f"{characters} characters, the limit is {limit}"
+    raise RowFaultError(Reason.TEXT_TOO_LONG, found)
+
+
 def _text(cell: str, limit: int) -> str:
     text = cell.replace("\r\n", "\n").replace("\r", "\n") if "\r" in cell else cell
     if len(text) > limit:
-        raise RowFaultError(Reason.TEXT_TOO_LONG, f"{len(text)} characters, the limit is {limit}")
+        _refuse_length(len(text), limit)
     return text
 
 

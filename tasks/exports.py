@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
 from itertools import islice
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from tasks.mapping_file import MappingFile, read_mapping
 from tasks.progress import silent
 from tasks.reasons import SENTENCES, ExportRefusedError, Fault
 from warehouse import db, responses
+from warehouse.clock import moment
+from warehouse.parts import clear_unfinished
 from warehouse.responses import RowCounts, StagedExport, UnusableExportError
+from warehouse.storage import Location
 
 __all__ = [
     "Explanation",
@@ -127,7 +131,7 @@ class Explanation:
 
 def ingest_export(
     warehouse: Path,
-    responses_folder: Path,
+    responses_folder: Location,
     export: Path,
     run_id: str,
     options: IngestOptions,
@@ -146,12 +150,17 @@ def ingest_export(
     Raises:
         ExportRefusedError: the file as a whole cannot be used; nothing of it is kept.
     """
+    clear_staging(warehouse.parent)
+    clear_unfinished(responses_folder)
     before = _stamp(export)
     export_sha256 = sha256_of(export)
-    if _is_known(warehouse, export_sha256, options):
+    today, known, taken = _look_up(warehouse, export_sha256, run_id, export.name, options)
+    if taken is not None:
+        return _counts(export, export_sha256, "accepted", taken)
+    if known:
         return _counts(export, export_sha256, "unchanged", RowCounts())
     with _staging_folder(warehouse.parent, export_sha256) as folder:
-        staged = _stage(export, export_sha256, run_id, folder, options, advance)
+        staged = _stage(export, export_sha256, run_id, folder, options, today, advance)
         if _stamp(export) != before:
             raise ExportRefusedError(
                 "the file is still being written: ingest it again when it is complete"
@@ -218,12 +227,20 @@ def line_limit(max_characters: int) -> int:
     return 4 * max_characters + 100_000
 
 
-def _is_known(warehouse: Path, export_sha256: str, options: IngestOptions) -> bool:
+def _look_up(
+    warehouse: Path, export_sha256: str, run_id: str, file: str, options: IngestOptions
+) -> tuple[date, bool, RowCounts | None]:
+    """Today, whether the bytes are known, and what of them this run took in before it was killed.
+
+    Today is no day before any that the warehouse knows, wherever the clock was set to.
+    """
     with db.connect(warehouse) as connection:
+        today = moment(connection).date()
         try:
-            return responses.is_ingested(connection, export_sha256, validity=options.validity)
+            known = responses.is_ingested(connection, export_sha256, validity=options.validity)
         except UnusableExportError as error:
             raise ExportRefusedError(str(error)) from error
+        return today, known, responses.ingested_by(connection, export_sha256, run_id, file)
 
 
 def _stage(
@@ -232,6 +249,7 @@ def _stage(
     run_id: str,
     folder: Path,
     options: IngestOptions,
+    today: date,
     advance: Callable[[int], None],
 ) -> StagedExport:
     mapping = read_mapping(options.mapping_file)
@@ -241,7 +259,7 @@ def _stage(
         raise ExportRefusedError(
             "no season: the export has no column for it, so say --season, such as 2026-spring"
         )
-    rules = RowRules(columns, options.season, options.student_key, options.max_characters)
+    rules = RowRules(columns, options.season, options.student_key, options.max_characters, today)
     files = StagedFiles(*(folder / f"{name}.parquet" for name in StagedFiles._fields))
     stage(_told(opened.rows(), advance), rules, files)
     return StagedExport(
@@ -259,11 +277,16 @@ def _told(rows: Iterable[Row], advance: Callable[[int], None]) -> Iterator[Row]:
     advance(number % TOLD_ROWS)
 
 
+def clear_staging(workspace: Path) -> None:
+    """Remove what killed processes have staged; the caller holds the workspace's lock."""
+    for folder in workspace.glob(".ingest-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def _staging_folder(workspace: Path, export_sha256: str) -> Iterator[Path]:
-    """A folder of our own beside the warehouse; what a killed process left in it goes first."""
+    """A folder of our own beside the warehouse."""
     folder = workspace / f".ingest-{export_sha256[:12]}"
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     try:
         yield folder
@@ -298,7 +321,8 @@ def _counts(export: Path, export_sha256: str, status: str, counts: RowCounts) ->
 
 def _sample(opened: Export) -> tuple[int, Counter[str]]:
     """Rows looked at, and how many had which fault."""
-    rules = RowRules(opened.columns, SAMPLE_SEASON, b"", MAX_CHARACTERS)
+    today = datetime.now(UTC).date()
+    rules = RowRules(opened.columns, SAMPLE_SEASON, b"", MAX_CHARACTERS, today)
     sampled, faults = 0, Counter[str]()
     for row in islice(opened.rows(), SAMPLE_ROWS):
         sampled += 1

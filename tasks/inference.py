@@ -9,7 +9,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -17,8 +17,6 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from tokenizers import Tokenizer
@@ -42,34 +40,19 @@ from models.student_adapter import load_student, score_with_student
 from models.text import unknown_token, with_limit
 from models.trunk_cache import TrunkCache
 from tasks import probes
-from tasks.planning import Plan, Shard, Unit, part_path
+from tasks.part_files import ShardResult, UnitFailure, on_this_machine, read_part, write_part
 from tasks.progress import silent
-from warehouse import db, parts, schema
+from tasks.shards import Plan, Shard, Unit, part_path, pieces_of, rows_of
+from tasks.time_split import Stopwatch, TimeSplit
+from warehouse import db, schema
+from warehouse.parts import DamagedFileError
 from warehouse.scores import Files, RunCost, commit
+from warehouse.storage import Location
 from warehouse.texts import MissingResponsesError, find_texts, require_texts
 
+__all__ = ["Engine", "ShardResult", "UnitFailure", "commit_scores", "score_shard"]
+
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class UnitFailure:
-    """An (item, trait) that was not scored, and why."""
-
-    item_id: str
-    trait: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ShardResult:
-    """What scoring a shard cost and what went wrong in it."""
-
-    name: str
-    rows: int
-    adapters_loaded: int
-    load_ms: Mapping[str, float]  # "<item_id> <trait>" to milliseconds
-    seconds: float
-    failures: tuple[UnitFailure, ...]
 
 
 @dataclass(frozen=True)
@@ -92,6 +75,7 @@ class Engine:
         device: where batches are computed.
         trunk_cache: the folder that keeps what the shared trunk makes of texts; None: nothing does.
         trunk_cache_bytes: its budget.
+        threads: batches that are computed side by side; None: one per core.
     """
 
     backbone: str
@@ -100,6 +84,7 @@ class Engine:
     device: DeviceName
     trunk_cache: Path | None
     trunk_cache_bytes: int
+    threads: int | None = None
 
     @property
     def cache(self) -> TrunkCache | None:
@@ -111,9 +96,9 @@ class Engine:
 
 @task(cache_policy=NO_CACHE)
 def score_shard(
-    plan: Path,
+    plan: Location,
     shard: Shard,
-    responses: Path,
+    responses: Location,
     adapters: Path,
     engine: Engine,
     advance: Callable[[int], None] = silent,
@@ -122,37 +107,50 @@ def score_shard(
 
     An adapter that is missing, damaged or does not reproduce its probe predictions fails its own
     rows, as do texts that are missing; all others are scored.
+
+    Raises:
+        DamagedFileError: the plan cannot be read, or holds other rows than were planned.
     """
     began = time.perf_counter()
-    part = part_path(plan, shard)
-    if _is_part_of(part, shard):
+    rows = rows_of(plan, shard)
+    found = _found_part(plan, shard, rows)
+    if found is not None:
         logger.info("shard %s was scored before the run was interrupted", shard.name)
         advance(shard.rows)
-        return ShardResult(shard.name, shard.rows, 0, {}, 0.0, ())
-    rows = pq.read_table(plan, filters=[("shard", "=", shard.name)])
+        return found
     texts = find_texts(responses, rows)
     work, failures = [], []
-    for unit in shard.units:
-        ids = _rows_of(rows, unit)["response_id"].to_pylist()
+    for unit, piece in zip(shard.units, pieces_of(rows), strict=True):
+        ids = piece["response_id"].to_pylist()
         try:
             work.append(_Work(unit, ids, require_texts(texts, ids, responses)))
         except MissingResponsesError as error:
             failures.append(_held(unit, error))
             advance(len(ids))
-    tables, load_ms = [], {}
-    for one, result, backbone_sha256 in _results(work, adapters, engine):
-        if isinstance(result, AdapterError):
-            failures.append(_held(one.unit, result))
+    tables, load_ms = {}, {}
+    model = Stopwatch()
+    for one, scored, backbone_sha256 in model.waiting_for(_results(work, adapters, engine)):
+        if isinstance(scored, AdapterError):
+            failures.append(_held(one.unit, scored))
         else:
-            load_ms[f"{one.unit.item_id} {one.unit.trait}"] = result.load_ms
+            load_ms[f"{one.unit.item_id} {one.unit.trait}"] = scored.load_ms
             spoken = languages(one.texts)
-            tables.append(_part_table(one, result, spoken, backbone_sha256, shard.engine))
+            tables[one.unit] = _part_table(one, scored, spoken, backbone_sha256, shard.engine)
         advance(len(one.ids))
-    table = pa.concat_tables(tables) if tables else schema.PARTS.empty_table()
-    table = table.replace_schema_metadata({"shard": shard.name})
-    parts.write(part, table)
-    seconds = time.perf_counter() - began
-    return ShardResult(shard.name, len(table), len(load_ms), load_ms, seconds, tuple(failures))
+    ordered = [tables[unit] for unit in shard.units if unit in tables]  # students came first
+    table = pa.concat_tables(ordered) if ordered else schema.PARTS.empty_table()
+    result = ShardResult(
+        shard.name,
+        len(table),
+        len(load_ms),
+        load_ms,
+        time.perf_counter() - began,
+        tuple(failures),
+        model.seconds,
+        peak_rss_mb(),
+    )
+    write_part(plan, shard, table, result)
+    return result
 
 
 @task(cache_policy=NO_CACHE)
@@ -163,20 +161,30 @@ def commit_scores(
     results: Sequence[ShardResult],
     files: Files,
     reasons: Sequence[str],
+    split: TimeSplit | None = None,
 ) -> None:
-    """Append all parts to the ledger in one transaction, then remove plan and parts."""
-    seconds = sum(result.seconds for result in results)
+    """Append all parts to the ledger in one transaction, then remove plan and parts.
+
+    Raises:
+        DamagedFileError: the plan or a part is not as it was written; nothing is committed.
+    """
+    spent = sum(result.seconds for result in results)
+    seconds = min(spent, split.seconds.get("score", spent)) if split else spent  # side by side
     scored = sum(result.rows for result in results if result.seconds)
     cost = RunCost(
         adapters_loaded=sum(result.adapters_loaded for result in results),
-        peak_rss_mb=_peak_rss_mb(),
+        peak_rss_mb=max([peak_rss_mb(), *(result.peak_rss_mb for result in results)]),
         responses_per_s=scored / seconds if seconds else None,
+        stage_seconds=split.seconds if split else {},
     )
-    paths = [part_path(plan.path, shard) for shard in plan.shards]
-    with db.connect(warehouse) as connection:
-        commit(connection, run_id, plan.path, paths, cost=cost, files=files, reasons=reasons)
-    for path in (*paths, plan.path):
-        path.unlink(missing_ok=True)
+    places = [plan.path, *(part_path(plan.path, shard) for shard in plan.shards)]
+    with (
+        on_this_machine(places, warehouse.parent / "parts") as (planned, *paths),
+        db.connect(warehouse) as connection,
+    ):
+        commit(connection, run_id, planned, paths, cost=cost, files=files, reasons=reasons)
+    for place in reversed(places):
+        place.unlink(missing_ok=True)
 
 
 def _results(
@@ -242,6 +250,7 @@ def _scorer(engine: Engine) -> Scorer:
         load_backbone(engine.backbone, max_tokens=engine.max_tokens),
         precision=engine.precision,
         device=device_named(engine.device),
+        threads=engine.threads,
         trunk_cache=engine.cache,
     )
 
@@ -258,7 +267,7 @@ def _group(work: _Work, adapters: Path, scorer: Scorer) -> Group:
 
 def _held(unit: Unit, error: Exception) -> UnitFailure:
     logger.error("item %s (%s) is held: %s", unit.item_id, unit.trait, error)
-    return UnitFailure(unit.item_id, unit.trait, str(error))
+    return UnitFailure(unit.item_id, unit.trait, str(error), unit.adapter_sha256)
 
 
 def _adapter(adapters: Path, unit: Unit, backbone: Backbone) -> Adapter:
@@ -314,24 +323,16 @@ def _part_table(
     return pa.table([columns[name] for name in schema.PARTS.names], schema=schema.PARTS)
 
 
-def _rows_of(rows: pa.Table, unit: Unit) -> pa.Table:
-    return rows.filter((pc.field("item_id") == unit.item_id) & (pc.field("trait") == unit.trait))
-
-
-def _is_part_of(part: Path, shard: Shard) -> bool:
-    """Whether the file is a whole part of exactly this shard."""
-    if not part.exists():
-        return False
+def _found_part(plan: Location, shard: Shard, rows: pa.Table) -> ShardResult | None:
+    """What an interrupted run has left of this shard, where it is whole and nothing failed."""
     try:
-        with pq.ParquetFile(part) as file:
-            metadata = file.schema_arrow.metadata or {}
-            whole = file.metadata.num_rows == shard.rows
-            return whole and metadata.get(b"shard") == shard.name.encode()
-    except (pa.ArrowInvalid, OSError):
-        return False
+        found = read_part(plan, shard, rows)
+    except DamagedFileError:
+        return None
+    return None if found.failures else found.as_found()
 
 
-def _peak_rss_mb() -> float:
+def peak_rss_mb() -> float:
     """The largest resident memory of this process so far, in MB (10^6 bytes)."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

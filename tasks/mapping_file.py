@@ -2,7 +2,9 @@
 
 import codecs
 import difflib
+import re
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
@@ -98,6 +100,16 @@ class MappingFile(BaseModel):
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
             raise ValueError("the delimiter is one character, or the word tab")
         return delimiter
+
+    @field_validator("submitted_at_format")
+    @classmethod
+    def _reads_what_it_writes(cls, form: str | None) -> str | None:
+        if form is not None:
+            try:
+                datetime.strptime(datetime(2026, 3, 12, 14, 5).strftime(form), form)
+            except (ValueError, re.error):
+                raise ValueError(f"{form[:100]!r} is no form of a time for strptime") from None
+        return form
 
     @field_validator("encoding")
     @classmethod

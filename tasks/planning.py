@@ -5,22 +5,38 @@ commits; only the other rows go into shards. A shard is named by a hash of its r
 scores them, so a plan made again after a crash finds the parts that were finished.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from tasks.shards import Plan, Shard, Unit, part_path, shard_of, write_plan
 from tasks.spans import spans
 from tasks.tracking import RegisteredAdapter
-from warehouse import db, parts
+from warehouse import db
+from warehouse.parts import clear_unfinished
+from warehouse.storage import Location
+
+__all__ = [
+    "Plan",
+    "Selection",
+    "Shard",
+    "Unit",
+    "chosen",
+    "last_day",
+    "packed",
+    "part_path",
+    "plan_scoring",
+    "planned_rows",
+]
 
 SHARD_ROWS = 4_096  # a shard is this many rows, or one item if that has more
 SPLIT_ROWS = 32_768  # an item with more than this is split over several shards
@@ -36,6 +52,7 @@ class Selection:
     to_date: date | None = None
     rescore: bool = False  # also what another adapter has scored (a backfill)
     validity: bool = False  # and all validity responses, which know no restriction (a night)
+    as_then: bool = False  # each with the adapter whose score of it stands; none that has no score
 
     def bound(self) -> dict[str, list[str] | date | None]:
         """The restrictions as the parameters of a statement."""
@@ -52,48 +69,6 @@ def chosen(values: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(sorted(set(values))) if values else None
 
 
-@dataclass(frozen=True)
-class Unit:
-    """The rows of one shard that one adapter scores."""
-
-    item_id: str
-    trait: str
-    score_min: int
-    score_max: int
-    adapter_version: int
-    adapter_sha256: str
-    reported: str  # which score the item reports: rounded or scaled
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A unit of scoring work; ``name`` is a hash of its rows, adapters, backbone and engine."""
-
-    name: str
-    rows: int
-    units: tuple[Unit, ...]
-    engine: str  # what the ledger says its scores were computed with
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run has to score: the Parquet file with every row, and the shards in it.
-
-    Validity responses are in the file and in the shards, and nowhere else.
-    """
-
-    path: Path
-    responses: int
-    reused: int  # scores that are copied from the ledger
-    adapters: frozenset[str]  # hashes of all whose scores the run brings, copied ones included
-    shards: tuple[Shard, ...]
-
-    @property
-    def rows(self) -> int:
-        """Scores to be computed: responses times traits, less what is copied; validity included."""
-        return sum(shard.rows for shard in self.shards)
-
-
 def last_day(warehouse: Path, selection: Selection) -> date | None:
     """The last administration day among the selected responses; None where there are none."""
     with db.connect(warehouse) as connection:
@@ -102,10 +77,48 @@ def last_day(warehouse: Path, selection: Selection) -> date | None:
     return day
 
 
+def planned_rows(
+    connection: duckdb.DuckDBPyConnection,
+    run_id: str,
+    adapters: Sequence[RegisteredAdapter],
+    selection: Selection,
+    *,
+    backbone_sha256: str,
+    engine: str,
+) -> pa.Table:
+    """Every response and trait that a run has to score, by item, trait and adapter.
+
+    Beside each is the adapter that is to score it, and the score that is copied where an earlier
+    run has computed it. The arguments are those of ``plan_scoring``; the warehouse may be open for
+    reading alone.
+
+    Raises:
+        ValueError: a response would be scored twice.
+    """
+    names = Counter(
+        (adapter.item_id, adapter.trait, adapter.sha256 if selection.as_then else "")
+        for adapter in adapters
+    )
+    if any(count > 1 for count in names.values()):
+        raise ValueError("two adapters for one item and trait: each response would be scored twice")
+    connection.register("adapters", _adapter_table(adapters))
+    bound = {
+        **selection.bound(),
+        "run_id": run_id,
+        "rescore": selection.rescore,
+        "validity": selection.validity,
+        "as_then": selection.as_then,
+        "engine": engine,
+    }
+    db.execute(connection, "plan_responses", bound)
+    computed_with = {"backbone_sha256": backbone_sha256, "engine": engine}
+    return db.table(connection, "plan_reused", computed_with)
+
+
 @task(cache_policy=NO_CACHE)
 def plan_scoring(
     warehouse: Path,
-    folder: Path,
+    folder: Location,
     run_id: str,
     adapters: Sequence[RegisteredAdapter],
     selection: Selection,
@@ -130,28 +143,24 @@ def plan_scoring(
     Raises:
         ValueError: two adapters for one item and trait.
     """
-    names = Counter((adapter.item_id, adapter.trait) for adapter in adapters)
-    if any(count > 1 for count in names.values()):
-        raise ValueError("two adapters for one item and trait: each response would be scored twice")
     with db.connect(warehouse) as connection:
-        connection.register("adapters", _adapter_table(adapters))
-        bound = {
-            **selection.bound(),
-            "run_id": run_id,
-            "rescore": selection.rescore,
-            "validity": selection.validity,
-            "engine": engine,
-        }
-        connection.register("planned", db.table(connection, "plan_responses", bound))
-        computed_with = {"backbone_sha256": backbone_sha256, "engine": engine}
-        rows = db.table(connection, "plan_reused", computed_with)
+        rows = planned_rows(
+            connection,
+            run_id,
+            adapters,
+            selection,
+            backbone_sha256=backbone_sha256,
+            engine=engine,
+        )
     operational = rows.filter(pc.equal(rows["purpose"], "operational"))
     copied = pc.is_valid(rows["reused_from"])
     computed = pc.and_not(_scorable(rows), copied)
-    shards, names_of_rows = _shards(rows.filter(computed), backbone_sha256, engine)
+    narrow = rows.select([*(field.name for field in fields(Unit)), "response_id", "text_sha256"])
+    shards, names_of_rows = _shards(narrow.filter(computed), backbone_sha256, engine)
     path = folder / f"{run_id}.plan.parquet"
     _clear(folder, keep={part_path(path, shard) for shard in shards})
-    parts.write(path, rows.append_column("shard", _spread(names_of_rows, computed)))
+    planned = rows.append_column("shard", _spread(names_of_rows, computed))
+    write_plan(path, planned, shards, backbone_sha256)
     return Plan(
         path,
         responses=len(pc.unique(operational["response_id"])),
@@ -167,16 +176,13 @@ def _scorable(rows: pa.Table) -> pa.ChunkedArray:
     return pc.and_(pc.invert(rows["blank"]), pc.is_valid(rows["adapter_sha256"]))
 
 
-def part_path(plan: Path, shard: Shard) -> Path:
-    """Where a shard's part lies."""
-    return plan.with_name(f"{shard.name}.part.parquet")
-
-
-def _clear(folder: Path, keep: set[Path]) -> None:
-    """Remove plans and parts that runs left behind when they were killed."""
-    for path in folder.glob("*.parquet"):
+def _clear(folder: Location, keep: set[Location]) -> None:
+    """Remove plans, parts and halves of them that runs left behind when they were killed."""
+    clear_unfinished(folder)
+    left: list[Location] = [*folder.glob("*.parquet")]
+    for path in left:
         if path not in keep:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _shards(
@@ -189,14 +195,16 @@ def _shards(
 
     def close() -> None:
         if pending:
-            shard = _shard(pending, backbone_sha256, engine)
+            shard = shard_of(pending, backbone_sha256, engine)
             names.extend([shard.name] * shard.rows)
             shards.append(shard)
             pending.clear()
 
     size = 0
     for unit, piece in _units(rows):
-        if size and size + len(piece) > SHARD_ROWS:
+        # A part names a score by response and trait: two adapters of an item go into two shards.
+        again = any((one.item_id, one.trait) == (unit.item_id, unit.trait) for one, _ in pending)
+        if size and (again or size + len(piece) > SHARD_ROWS):
             close()
             size = 0
         pending.append((unit, piece))
@@ -205,11 +213,21 @@ def _shards(
     return tuple(shards), names
 
 
+def packed(rows: pa.Table, backbone_sha256: str, engine: str) -> tuple[tuple[Shard, ...], pa.Table]:
+    """Pack sorted rows that are all to be computed, as ``plan_scoring`` does.
+
+    Returns:
+        the shards, and the rows with the column ``shard`` of ``write_plan``.
+    """
+    shards, names = _shards(rows, backbone_sha256, engine)
+    return shards, rows.append_column("shard", pa.array(names, pa.string()))
+
+
 def _units(rows: pa.Table) -> list[tuple[Unit, pa.Table]]:
-    """The rows of each item and trait, in pieces that fit a shard."""
-    items, traits = rows["item_id"].to_pylist(), rows["trait"].to_pylist()
+    """The rows of each item, trait and adapter, in pieces that fit a shard."""
+    keys = (rows[name].to_pylist() for name in ("item_id", "trait", "adapter_sha256"))
     units = []
-    for start, stop in spans(items, traits):
+    for start, stop in spans(*keys):
         first = rows.slice(start, 1).select([field.name for field in fields(Unit)])
         unit = Unit(**first.to_pylist()[0])
         step = stop - start if stop - start <= SPLIT_ROWS else SHARD_ROWS
@@ -217,17 +235,6 @@ def _units(rows: pa.Table) -> list[tuple[Unit, pa.Table]]:
             (unit, rows.slice(cut, min(step, stop - cut))) for cut in range(start, stop, step)
         ]
     return units
-
-
-def _shard(pending: Sequence[tuple[Unit, pa.Table]], backbone_sha256: str, engine: str) -> Shard:
-    digest = hashlib.sha256(f"{backbone_sha256}\x1f{engine}\x1e".encode())
-    for unit, piece in pending:
-        scored_by = f"{unit.trait}\x1f{unit.adapter_sha256}\x1f{unit.reported}\x1e"
-        digest.update(scored_by.encode())
-        for column in ("response_id", "text_sha256"):
-            digest.update("\x1f".join(piece[column].to_pylist()).encode("utf-8") + b"\x1e")
-    count = sum(len(piece) for _, piece in pending)
-    return Shard(digest.hexdigest()[:16], count, tuple(unit for unit, _ in pending), engine)
 
 
 def _spread(names: Sequence[str], chosen: pa.ChunkedArray) -> pa.Array:

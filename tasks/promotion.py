@@ -236,12 +236,16 @@ def _judged(found: Comparison) -> tuple[Verdict, str]:
         f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
     )
     if found.low <= 0 and found.saving and found.difference >= -MOST_GIVEN_UP:
-        return "ask", f"{figures}: not better, but {found.saving}"
+        crossing = f"; {_crossing(found)}" if found.most_crossing > MOST_CROSSING else ""
+        return "ask", f"{figures}: not better, but {found.saving}{crossing}"
     if found.low <= 0:
         return unproven, f"{figures}: not better by more than chance"
     if found.n < ENOUGH_ROWS:
         return "ask", f"{figures}: better, but on fewer than {ENOUGH_ROWS} responses"
     if found.most_crossing > MOST_CROSSING:
-        share = f"{found.most_crossing:.1%} of the responses cross a cut score in one direction"
-        return "ask", f"{figures}: better, but {share}"
+        return "ask", f"{figures}: better, but {_crossing(found)}"
     return "promote", f"{figures}: better by more than chance"
+
+
+def _crossing(found: Comparison) -> str:
+    return f"{found.most_crossing:.1%} of the responses cross a cut score in one direction"

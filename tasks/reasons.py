@@ -19,7 +19,9 @@ class Reason(StrEnum):
     DAMAGED_ID = "damaged_id"
     DUPLICATE = "duplicate"
     EMPTY_RESPONSE_ID = "empty_response_id"
+    ERASED = "erased"
     HUMAN_SCORE_CONFLICT = "human_score_conflict"
+    ID_TOO_LONG = "id_too_long"
     INVALID_CHARACTER = "invalid_character"
     MISSING_ITEM = "missing_item"
     NESTED_VALUE = "nested_value"
@@ -49,8 +51,12 @@ SENTENCES: dict[Reason, str] = {
     "export it again with identifiers as text",
     Reason.DUPLICATE: "repeats a response that is already here, with no new human score",
     Reason.EMPTY_RESPONSE_ID: "has no response id",
+    Reason.ERASED: "belongs to a student who was erased: take the row out where it comes from, and "
+    "erase the student again so that this file goes, too",
     Reason.HUMAN_SCORE_CONFLICT: "has another human score than was recorded before for the same "
     "response, trait and rater; the first one stays",
+    Reason.ID_TOO_LONG: "has an identifier, trait or season of over 200 characters, perhaps a "
+    "text in its place: see that the columns are read as what they are",
     Reason.INVALID_CHARACTER: "holds a control character that no text should have",
     Reason.MISSING_ITEM: "has no item id",
     Reason.NESTED_VALUE: "has a list or an object where one value belongs",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from tasks.comparison import ScoreComparison
 from tasks.report_rules import GROUPED, GROUPS, THE_RUN, by_item, rule_named, worst
 from tasks.report_text import against, counted, moment
 from tasks.rules import RuleResult
@@ -91,11 +92,13 @@ def checks(
     suspicious: int,
     changed: int,
     rejects: Sequence[RejectCount],
+    comparison: ScoreComparison | None = None,
 ) -> list[Check]:
     """What must be well before scores go out, each with its tone: read by colour, then by words."""
     found = [_limits(suspicious, changed)]
     if run.kind in SCORING:
-        found = [_counts(run), _scored(run, results), _exports(run, rejects), *found]
+        came = _exports(run, rejects) if comparison is None else _replaced(run, comparison)
+        found = [_counts(run), _scored(run, results), came, *found]
     return [*found, *(_group(group, results) for group in GROUPS)]
 
 
@@ -147,6 +150,16 @@ def _exports(run: Run, rejects: Sequence[RejectCount]) -> Check:
         finding = f"{came} in; {rows} rejected in {counted(where, 'file')}"
         return Check("Exports", "look", finding, "rejects")
     return Check("Exports", "good", f"{came} in, no row rejected", "rejects")
+
+
+def _replaced(run: Run, comparison: ScoreComparison) -> Check:
+    """A backfill takes in no exports; what it changes of released scores stands there instead."""
+    if not comparison.changed:
+        kept = counted(comparison.n, "released score")
+        return Check("Replaced", "good", f"{kept} replaced, none by another", "replaced")
+    words = f"{comparison.changed:,} of {counted(comparison.n, 'released score')} change"
+    tone: Tone = "look" if run.status == "released" else "bad"
+    return Check("Replaced", tone, words, "replaced")
 
 
 def _limits(suspicious: int, changed: int) -> Check:

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from models.agreement import over_items
 from tasks import report_text
 from tasks.charts import GUIDE, bar_chart, qwk_charts
+from tasks.comparison import ScoreComparison
 from tasks.evaluation import (
     ENOUGH_RATED,
     NEAR_BOUNDARY,
@@ -30,6 +31,7 @@ from tasks.report_charts import (
     shown_coverage,
     trend_chart,
 )
+from tasks.report_comparison import replaced, versions
 from tasks.report_items import BETWEEN_PEOPLE, ItemView, item_views
 from tasks.report_rules import findings, item_name, matrix, usual_limit
 from tasks.report_status import ANCHORS, SCORING, checks, verdict
@@ -42,6 +44,7 @@ from tasks.report_subgroups import (
 )
 from tasks.rules import RuleResult, is_drift
 from tasks.thresholds import ThresholdChange
+from tasks.time_split import MODEL, TOTAL, stages, without_model
 from tasks.trend import of_items
 from warehouse.breakdown import Breakdown
 from warehouse.parts import whole_file
@@ -74,6 +77,7 @@ class RunReport:
         trend: the items' administrations up to this one.
         validity: responses of known scores, scored again.
         breakdown: what stands behind its counts.
+        comparison: its scores beside those that they replace; None where it replaces none.
         small_cell: figures over fewer responses than this are not shown.
         enough_rated: items with fewer rated responses are not judged.
     """
@@ -89,6 +93,7 @@ class RunReport:
     trend: tuple[Administration, ...] = ()
     validity: tuple[ValidityFigure, ...] = ()
     breakdown: Breakdown = NOTHING_MORE
+    comparison: ScoreComparison | None = None
     small_cell: int = SMALL_CELL
     enough_rated: int = ENOUGH_RATED
 
@@ -118,7 +123,12 @@ def _context(report: RunReport) -> dict[str, Any]:
         "run": run,
         "verdict": verdict(run, report.decisions, report.warnings),
         "checks": checks(
-            run, rules, len(suspicious), len(report.threshold_changes), report.rejects
+            run,
+            rules,
+            len(suspicious),
+            len(report.threshold_changes),
+            report.rejects,
+            report.comparison,
         ),
         "suspicious": suspicious,
         "changes": report.threshold_changes,
@@ -139,7 +149,10 @@ def _context(report: RunReport) -> dict[str, Any]:
         "settings": {**run.parameters, **report.settings},
         "small_cell": report.small_cell,
         "enough_rated": report.enough_rated,
+        "time": _time(run),
+        "without_model": without_model(run.stage_seconds),
         "written_at": datetime.now(UTC),
+        "replaced": replaced(report.comparison, report.run.status, report.small_cell),
         **_agreement(report),
         **_pictures(views, report),
         **_fixed(),
@@ -154,6 +167,7 @@ def _fixed() -> dict[str, Any]:
         "shown_coverage": shown_coverage,
         "point_colours": point_colours,
         "item_name": item_name,
+        "versions": versions,
         "half": BETWEEN_PEOPLE,
         "boundary_width": NEAR_BOUNDARY,
         "open_items": OPEN_ITEMS,
@@ -254,6 +268,20 @@ def _outcomes(run: Run) -> dict[str, list[tuple[str, int, str]]]:
             ("failed", run.failed, "scoring failed; planned again next run"),
         ],
     }
+
+
+def _time(run: Run) -> list[tuple[str, float, float]]:
+    """(stage, seconds, share of all) of what is known when the page is written."""
+    seconds = run.stage_seconds
+    total = seconds.get(TOTAL, 0.0)
+    if not total:
+        return []
+    found = []
+    for name, spent in stages(seconds):
+        of_model = seconds.get(MODEL, 0.0) if name == "score" else 0.0
+        found += [("score: the model", of_model)] if of_model else []
+        found.append(("score: all else" if of_model else name, spent - of_model))
+    return [(name, spent, spent / total) for name, spent in found]
 
 
 def _totals(evaluations: Sequence[ItemEvaluation]) -> dict[str, int]:

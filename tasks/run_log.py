@@ -24,20 +24,26 @@ from tasks.report_status import verdict
 from tasks.reporting import RunReport
 from tasks.rules import is_drift
 from tasks.run_files import REPORT, configuration_files, csv_files
-from tasks.run_metrics import item_metrics, metrics_by_day, run_metrics
+from tasks.run_metrics import item_metrics, metrics_by_day, run_metrics, time_metrics
 from tasks.run_tables import Table, as_columns, run_tables
 from tasks.summary import counts_sentences
 from tasks.thresholds import Thresholds
 from tasks.tracking import Child, DataInput, RegisteredAdapter, Tracking
 from warehouse.release import GATE
+from warehouse.reports import Run
 
 # Items with pictures of their own, the most urgent first.
 PICTURED_ITEMS = 40
 NOTED_FINDINGS = 10
+# 500 items take half a minute; a store that takes this long hangs, and the next run tells it.
+LONGEST_LOG_S = 1800
 EXPERIMENT = "scoring"
 ITEM_PICTURE = "figures/item.png"
 # Tables that a later judgement or decision changes.
-AMENDED = ("eval/decisions.json", "eval/rules.json", "eval/threshold_changes.json")
+AMENDED = (
+    "eval/decisions.json", "eval/rules.json", "eval/threshold_changes.json",
+    "eval/replaced.json", "eval/old_by_new.json", "run/old_runs.json",
+)  # fmt: skip
 # What an evaluation reads of every response, in the types of MLflow.
 COLUMNS = {
     "human_score": "double",
@@ -52,7 +58,7 @@ Key = tuple[str, str]
 logger = logging.getLogger(__name__)
 
 
-@task(cache_policy=NO_CACHE)
+@task(cache_policy=NO_CACHE, timeout_seconds=LONGEST_LOG_S)
 def log_scoring_run(
     where: Tracking,
     report: RunReport,
@@ -105,13 +111,19 @@ def log_scoring_run(
 
 
 @task(cache_policy=NO_CACHE)
+def log_time_split(where: Tracking, mlflow_run_id: str, run: Run) -> None:
+    """Tell the run that was logged where its time went, the logging of it included."""
+    tracking.add_metrics(where, mlflow_run_id, time_metrics(run), run.administration_date)
+
+
+@task(cache_policy=NO_CACHE)
 def log_decision(where: Tracking, mlflow_run_id: str, report: RunReport, html: Path) -> None:
     """Tell the run that was logged before what has been decided about it since.
 
     Its tags, description, report, rules and decisions change; its figures stay as they were.
     """
     found = run_tables(report)
-    tables = {path: found[path] for path in AMENDED if found[path]}
+    tables = {path: found[path] for path in AMENDED if found.get(path)}
     there = tracking.amend_run(
         where,
         mlflow_run_id,
@@ -280,6 +292,7 @@ def _pictures(report: RunReport) -> Iterator[tuple[str, Figure]]:
         "mean_differences": figures.mean_difference_pages(items),
         "confusion_matrices": figures.confusion_pages(items, statuses),
         "calibration": figures.calibration_pages(items, statuses),
+        "replaced": figures.replaced_pages(report.comparison, report.small_cell),
         "drift": figures.drift_pages(report.trend, order, drift, report.small_cell),
     }
     for name, drawn in pages.items():

@@ -10,12 +10,15 @@ from datetime import date
 import numpy as np
 
 from models.agreement import over_items
+from tasks.comparison_tables import comparison_metrics
 from tasks.evaluation import DayEvaluation, Figure, ItemEvaluation, ValidityFigure
 from tasks.metric_names import slug, subgroup_metric
 from tasks.report_subgroups import shown_groups
 from tasks.reporting import RunReport
 from tasks.rules import RuleResult, is_drift
+from tasks.time_split import without_model
 from tasks.tracking import Series
+from warehouse.reports import Run
 
 Metrics = dict[str, float | None]
 
@@ -68,11 +71,22 @@ def run_metrics(report: RunReport, load_ms: Mapping[str, float]) -> Metrics:
         "rules/pass": statuses.count("PASS"),
         "drift/alarms": len({(alarm.item_id, alarm.trait) for alarm in alarms}),
         **_over_items(report.evaluations),
+        **comparison_metrics(report.comparison, report.small_cell),
         **_cost(report.evaluations),
         "load_ms/all_adapters": sum(load_ms.values()) if load_ms else None,
         "mem_mb/peak_rss": run.peak_rss_mb,
         "responses_per_s": run.responses_per_s,
         "wall_s": run.wall_s,
+    }
+
+
+def time_metrics(run: Run) -> Metrics:
+    """Where a run's time went, in seconds by stage, and the share that was not the model's."""
+    if not run.stage_seconds:
+        return {}
+    return {
+        **{f"stage_s/{name}": value for name, value in run.stage_seconds.items()},
+        "stage_share/without_model": without_model(run.stage_seconds),
     }
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tasks.comparison import ScoreComparison
+from tasks.comparison_tables import comparison_rows, old_by_new_rows, old_run_rows
 from tasks.evaluation import (
     Figure,
     ItemEvaluation,
@@ -40,6 +42,7 @@ def run_tables(report: RunReport) -> dict[str, Table]:
         "eval/confusion.json": as_columns(row for item in items for row in _confusion(item)),
         "eval/calibration.json": as_columns(row for item in items for row in _calibration(item)),
         "eval/risk_coverage.json": as_columns(row for item in items for row in _coverage(item)),
+        **_replaced(report.comparison, small_cell),
         "eval/far_apart.json": as_columns(map(asdict, report.breakdown.far_apart)),
         "eval/trend.json": trend_table(_latest(report.trend), small_cell),
         "eval/validity.json": as_columns(_validity(row, small_cell) for row in report.validity),
@@ -64,6 +67,17 @@ def as_columns(rows: Iterable[Row]) -> Table:
 def item_rows(report: RunReport) -> list[Row]:
     """Every item's headline figures; nothing that rests on fewer than small_cell responses."""
     return [_item(view) for view in item_views(report.evaluations, report.rules)]
+
+
+def _replaced(found: ScoreComparison | None, small_cell: int) -> dict[str, Table]:
+    """What a backfill changes of released scores; no table where it was not compared."""
+    if found is None:
+        return {}
+    return {
+        "eval/replaced.json": as_columns(comparison_rows(found, small_cell)),
+        "eval/old_by_new.json": as_columns(old_by_new_rows(found, small_cell)),
+        "run/old_runs.json": as_columns(old_run_rows(found)),
+    }
 
 
 def _key(item: ItemEvaluation) -> dict[str, Any]:

@@ -22,6 +22,9 @@ class _StringLoader(yaml.BaseLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                raise YamlError(f"line {line}: a list or a mapping stands where a key belongs")
             if key.value in seen:
                 raise YamlError(f"line {key.start_mark.line + 1}: {key.value!r} is given twice")
             seen.add(key.value)
@@ -40,6 +43,8 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         return model.model_validate(loader.get_single_data())
     except OSError as error:
         raise YamlError(f"{path} cannot be read: {error.strerror}") from error
+    except RecursionError as error:
+        raise YamlError(f"{path}: it is nested too deeply") from error
     except (yaml.YAMLError, UnicodeDecodeError, YamlError) as error:
         raise YamlError(f"{path}: {error}") from error
     except ValidationError as error:

@@ -15,6 +15,7 @@ from tasks.report_status import verdict
 from tasks.report_text import NOT_DEFINED, counted, figure
 from tasks.reporting import RunReport
 from tasks.rules import RuleResult
+from tasks.time_split import time_sentence
 from warehouse.reports import Run
 
 # A longer bank shows the items that need eyes first; the report has all of it.
@@ -160,4 +161,6 @@ def _totals(report: RunReport) -> list[str]:
         f"peak memory {figure(run.peak_rss_mb, 0)} MB, "
         f"{run.adapters_loaded:,} adapters loaded, {figure(run.wall_s, 1)} s"
     )
+    if run.stage_seconds:
+        lines.append(f"time {time_sentence(run.stage_seconds)}")
     return [*lines, *counts_sentences(run)]

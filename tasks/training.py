@@ -1,13 +1,16 @@
 """Train adapters, several items at once, and decide which of them becomes champion."""
 
 import multiprocessing
+import os
 import shutil
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +43,7 @@ from models.training import (
     TooFewResponsesError,
     TrainedAdapter,
     TrainingSet,
+    Tried,
     split_validation,
     train_adapter,
 )
@@ -119,6 +123,7 @@ class TrainedItem:
         reported, cut_scores: the item's.
         comparison: with the champion; None where the item has none yet.
         teacher_sha256: hash of the adapter that a student learned from; empty of others.
+        tried: the numbers of own blocks that were tried; empty where there was no choice.
     """
 
     item_id: str
@@ -136,6 +141,7 @@ class TrainedItem:
     cut_scores: tuple[int, ...]
     comparison: Comparison | None
     teacher_sha256: str = ""
+    tried: tuple[Tried, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -181,8 +187,7 @@ def _train_together(
     with ProcessPoolExecutor(
         max_workers=workers,
         mp_context=multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
+        initializer=_begin_work,
     ) as pool:
         futures = [pool.submit(train_item, job) for job in jobs]
         for future in as_completed(futures):
@@ -191,6 +196,22 @@ def _train_together(
             except BrokenProcessPool:
                 continue
             yield outcome
+
+
+def _begin_work() -> None:
+    """In a worker: one thread, and no life after that of the process that started it.
+
+    A pool's workers wait for work for ever, each with its gigabyte, where that process is killed.
+    """
+    torch.set_num_threads(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(process: BaseProcess) -> None:
+    process.join()
+    os._exit(1)
 
 
 def _lost(job: TrainingJob) -> UntrainedItem:
@@ -253,6 +274,7 @@ def _train(job: TrainingJob) -> TrainedItem:
         cut_scores=job.cut_scores,
         comparison=_compare(job, held_out, adapter, backbone),
         teacher_sha256="" if job.teacher is None else job.teacher.name,
+        tried=adapter.tried if isinstance(adapter, TrainedAdapter) else (),
     )
 
 

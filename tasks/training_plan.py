@@ -29,6 +29,7 @@ from tasks.tracking import RegisteredAdapter
 from tasks.training import NothingToTrainError, TrainingJob, UntrainedItem
 from warehouse import db, training
 from warehouse.items import ItemRow, list_items
+from warehouse.storage import Location
 from warehouse.texts import read_texts
 
 logger = logging.getLogger(__name__)
@@ -146,7 +147,7 @@ def recipe_sha256(recipe: AnyRecipe, teacher_sha256: str = "") -> str:
 @task(cache_policy=NO_CACHE)
 def plan_training(
     warehouse: Path,
-    responses: Path,
+    responses: Location,
     folder: Path,
     *,
     seasons: tuple[str, ...] | None,
@@ -255,7 +256,7 @@ def plan_training(
     return TrainingPlan(tuple(jobs), unchanged, tuple(crowned), tuple(without_teacher))
 
 
-def _texts_by_item(responses: Path, rows: pa.Table) -> dict[Key, tuple[str, ...]]:
+def _texts_by_item(responses: Location, rows: pa.Table) -> dict[Key, tuple[str, ...]]:
     texts = read_texts(responses, rows)
     return {
         key: tuple(texts[response_id] for response_id in part["response_id"].to_pylist())

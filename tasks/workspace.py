@@ -1,7 +1,6 @@
-"""The workspace's lock, its inbox, and the bookkeeping of runs."""
+"""The workspace's inbox and the bookkeeping of runs; its lock is that of ``tasks.lock``."""
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-from filelock import FileLock, Timeout
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.exports import ExportRefusedError, IngestCounts, IngestOptions, ingest_export
+from tasks.lock import WorkspaceBusyError as WorkspaceBusyError
+from tasks.lock import locked as locked
 from tasks.progress import progress
 from tasks.telling import speaks_safely, told
+from tasks.telling_prefect import name_flow_run
 from warehouse import db, reports, runs, scores
+from warehouse.storage import Location
 
 UNFINISHED_SUFFIXES = {".part", ".partial", ".tmp", ".crdownload", ".filepart"}
 logger = logging.getLogger(__name__)
-
-
-class WorkspaceBusyError(RuntimeError):
-    """Another command is changing this workspace."""
 
 
 class RunFailedError(RuntimeError):
@@ -67,28 +65,6 @@ class IngestReport:
 
 
 @contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """Hold the workspace: one flow at a time changes it.
-
-    The lock is the operating system's, so a killed process lets go of it.
-
-    Raises:
-        WorkspaceBusyError: another process holds it.
-    """
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    note = home / ".lock.holder"
-    try:
-        with FileLock(home / ".lock", timeout=0):
-            note.write_text(f"process {os.getpid()}", encoding="utf-8")
-            yield
-    except Timeout as error:
-        holder = note.read_text(encoding="utf-8") if note.exists() else "another process"
-        raise WorkspaceBusyError(
-            f"{home} is in use by {holder}: wait until it has ended, and run again"
-        ) from error
-
-
-@contextmanager
 def recorded_run(
     warehouse: Path, kind: str, administration_date: date, parameters: Mapping[str, Any]
 ) -> Iterator[str]:
@@ -103,18 +79,26 @@ def recorded_run(
     """
     with db.connect(warehouse) as connection:
         run_id = runs.start_run(connection, kind, administration_date, parameters)
+    name_flow_run(run_id)
     try:
         yield run_id
     except Exception as error:
-        with db.connect(warehouse) as connection, db.transaction(connection):
-            kind_of_error = type(error).__name__
-            if runs.is_running(connection, run_id):
-                _finish_failed(connection, run_id, kind_of_error)
-            else:
-                runs.note(connection, run_id, f"{kind_of_error} after the scores were committed")
+        try:
+            _note_failure(warehouse, run_id, type(error).__name__)
+        except Exception as failure:  # a full disk, say: the run stays begun, and is taken up
+            kind_of_failure = type(failure).__name__
+            logger.warning("that %s failed could not be noted (%s)", run_id, kind_of_failure)
         if speaks_safely(error):
             raise
         raise RunFailedError(told(error)) from None
+
+
+def _note_failure(warehouse: Path, run_id: str, kind_of_error: str) -> None:
+    with db.connect(warehouse) as connection, db.transaction(connection):
+        if runs.is_running(connection, run_id):
+            _finish_failed(connection, run_id, kind_of_error)
+        else:
+            runs.note(connection, run_id, f"{kind_of_error} after the scores were committed")
 
 
 def _finish_failed(connection: duckdb.DuckDBPyConnection, run_id: str, kind_of_error: str) -> None:
@@ -152,7 +136,7 @@ def inbox_exports(inbox: Path) -> list[Export]:
 @task(cache_policy=NO_CACHE)
 def ingest_exports(
     warehouse: Path,
-    responses: Path,
+    responses: Location,
     exports: list[Export],
     run_id: str,
     options: IngestOptions,

@@ -51,7 +51,7 @@ CASES = [case("A"), case("B"), case("C", "saf"), case("D", "examples")]
 def summary(wrong=None, student_s=0.001, kept=0.9):
     rows = {one.name: found(wrong or {"hard": 4, "tfidf": 4}, kept) for one in CASES}
     made = summary_of(CASES, rows, speed(student_s))
-    return {"date": "2026-01-01", "versions": "v 1", **made}
+    return {"date": "2026-01-01", "versions": "v 1", "left": 0, **made}
 
 
 def missed(made):
@@ -94,7 +94,7 @@ def test_an_item_without_a_qwk_is_left_out_of_the_mean():
     made = summary_of(CASES, rows, speed())
     assert made["means"]["items"] == 2
     assert made["items"][0]["ways"]["teacher"]["qwk"] is None
-    markdown({"date": "2026-01-01", "versions": "v 1", **made})
+    markdown({"date": "2026-01-01", "versions": "v 1", "left": 0, **made})
 
 
 def test_the_page_shows_every_way_item_and_target(tmp_path):

@@ -24,6 +24,18 @@ def champion(home: Path, item_id: str = "007"):
     return found
 
 
+def registered_metrics(home: Path, adapter) -> set[str]:
+    """Names of the figures that the registry holds of an adapter."""
+    from flows.scoring import tracking_of
+    from tasks.tracking.registry import registered_name
+
+    tracking = tracking_of(load_settings(home))
+    client = tracking.client()
+    name = registered_name(tracking.programme, adapter.item_id, adapter.trait)
+    registered = client.get_model_version(name, str(adapter.version))
+    return set(client.get_run(registered.run_id).data.metrics)
+
+
 def promoted(home: Path, version: int, item_id: str = "007", trait: str = "overall"):
     from flows.promote import promote
 
@@ -61,6 +73,7 @@ def test_own_blocks_are_trained_registered_and_scored_by_the_night(home: Path) -
     assert train(items=["007"], method="partial", home=home).unchanged == 1
     promoted(home, row.version)
     found = champion(home)
+    assert {"validation/qwk_1_blocks", "validation/qwk_2_blocks"} <= registered_metrics(home, found)
     record = read_scoring(load_settings(home).adapters / found.sha256)
     assert record.method == "partial"
     assert record.first_block in (0, 1)  # of two blocks, by what the validation responses said

@@ -71,6 +71,16 @@ def test_a_loss_that_people_see_is_heeded():
     assert seen.kept_share < unseen.kept_share
 
 
+def test_a_student_that_people_agree_with_keeps_more():
+    columns = item(300, 9)
+    student_raw, teacher_raw = columns[3], columns[4]
+    right, wrong = (
+        choose_limit(human, *columns[1:], LOSS).kept_share
+        for human in (student_raw, 2 * teacher_raw - student_raw)
+    )
+    assert right > wrong
+
+
 def test_a_student_that_is_its_teacher_keeps_everything():
     human, _, teacher, raw, teacher_raw, confidence = item(100, 3)
     found = choose_limit(human, teacher, teacher, raw, teacher_raw, confidence, 0.0)

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from models.adapter_files import AdapterError
 from models.features import word_keys
 from models.scores import Scale
-from models.student import MOST_WORD, Student, read_student, written
+from models.student import MOST_HIDDEN, MOST_WORD, Student, read_student, written
 
 SCALE = Scale(1, 4)
 WORDS = [
@@ -36,7 +36,7 @@ PATH = Path("folder/student.safetensors")
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=80)
 
 
-def student(seed=1, *, buckets=64, width=4, dims=5, filters=6, thresholds=3, words=WORDS):
+def student(seed=1, *, buckets=64, width=4, dims=5, filters=6, units=5, thresholds=3, words=WORDS):
     random = np.random.default_rng(seed)
 
     def whole(spread, shape, dtype):
@@ -48,7 +48,9 @@ def student(seed=1, *, buckets=64, width=4, dims=5, filters=6, thresholds=3, wor
         word_vectors=whole(20, (len(words), dims), np.int8),
         filters=whole(2000, (3, width + dims, filters), np.int16),
         filter_bias=whole(300, filters, np.int16),
-        output=whole(900, (2 * filters + 1, thresholds), np.int16),
+        hidden=whole(900, (2 * filters + 1, units), np.int16),
+        hidden_bias=whole(300, units, np.int16),
+        output=whole(900, (2 * filters + 1 + units, thresholds), np.int16),
         bias=whole(3000, thresholds, np.int32),
     )
 
@@ -72,6 +74,12 @@ def test_scores_follow_from_the_probabilities():
     np.testing.assert_allclose(
         columns.confidence, columns.probabilities[rows, columns.score - 1], atol=1e-6
     )
+
+
+def weighted(values, weights):
+    """Sums of the values by each column of weights, unbounded."""
+    columns = weights.T.tolist()
+    return [sum(a * b for a, b in zip(values, column, strict=True)) for column in columns]
 
 
 def by_hand(one, text):
@@ -102,16 +110,15 @@ def by_hand(one, text):
                     )
                     total[f] += round(Fraction(summed, 1 << 10))
         answers.append([max(0, value) for value in total])
-    if not answers:
-        return one.bias / 2**12
     columns = list(zip(*answers, strict=True))
     pooled = [max(column) for column in columns]
     pooled += [round(Fraction(sum(column), len(answers))) for column in columns]
-    pooled.append(round(np.log(len(answers)) * 1024))
-    summed = [
-        sum(value * int(weight) for value, weight in zip(pooled, one.output[:, k], strict=True))
-        for k in range(len(one.bias))
-    ]
+    pooled.append(round(np.log(max(1, len(answers))) * 1024))
+    pooled = pooled if answers else [0] * (2 * filters + 1)
+    sums = weighted(pooled, one.hidden)
+    biases = one.hidden_bias.tolist()
+    hidden = [max(0, round(Fraction(a, 1 << 12)) + b) for a, b in zip(sums, biases, strict=True)]
+    summed = weighted([*pooled, *hidden], one.output)
     return np.array(summed) / 2**22 + one.bias / 2**12
 
 
@@ -152,12 +159,19 @@ def test_the_largest_weights_still_add_up_exactly():
         word_vectors=np.full_like(one.word_vectors, np.iinfo(np.int8).max),
         filters=np.full_like(one.filters, np.iinfo(np.int16).max),
         filter_bias=np.full_like(one.filter_bias, np.iinfo(np.int16).max),
+        hidden=np.full_like(one.hidden, np.iinfo(np.int16).max),
         output=np.full_like(one.output, np.iinfo(np.int16).max),
     )
     text = "x" * 100_000
     state, largest = MOST_WORD * 4 * 32767, round(MOST_WORD * 4 * 32767 / 1024) + 32767
     assert state < 2**53
-    expected = 12 * largest * 32767 / 2**22 + one.bias / 2**12
+    assert 12 * largest * 32767 < 2**53
+    units = [
+        min(round(12 * largest * 32767 / 2**12) + int(b), MOST_HIDDEN) for b in one.hidden_bias
+    ]
+    summed = (12 * largest + sum(units)) * 32767
+    assert summed < 2**53
+    expected = summed / 2**22 + one.bias / 2**12
     np.testing.assert_array_equal(extreme.logits([text])[0], expected)
     assert np.isfinite(extreme.score([text, "the bulb " * 5000], SCALE).raw_score).all()
 
@@ -170,7 +184,7 @@ def test_words_in_another_order_may_score_otherwise():
 def test_a_student_without_frozen_vectors_scores():
     plain = student(dims=0, words=[])
     assert np.isfinite(plain.logits(["closed path", ""])).all()
-    assert plain.trained_parameters == 64 * 4 + 3 * 4 * 6 + 6 + 13 * 3 + 3
+    assert plain.trained_parameters == 64 * 4 + 3 * 4 * 6 + 6 + 13 * 5 + 5 + 18 * 3 + 3
 
 
 def test_another_scale_is_refused():
@@ -211,6 +225,7 @@ def damaged(**changes):
         (damaged(word_keys=STUDENT.word_keys[::-1].copy()), "ascend"),
         (damaged(word_vectors=STUDENT.word_vectors[:-1].copy()), "word_vectors has the shape"),
         (damaged(filters=STUDENT.filters[:2].copy()), "filters has the shape"),
+        (damaged(hidden=STUDENT.hidden[:-1].copy()), "hidden has the shape"),
         (damaged(output=STUDENT.output[:-1].copy()), "output has the shape"),
         (written(student(thresholds=2)), "needs 3"),
     ],

@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import made_evaluations as made
+import pytest
 
-from tasks.artifacts import LONGEST_TABLE, gate_table, run_summary
+from tasks.artifacts import LONGEST_TABLE, gate_table, rejects_table, run_summary
 from tasks.markdown import escaped, table
+from tasks.telling_prefect import told_to_prefect
+from warehouse.reports import RejectCount
 
 
 def test_the_summary_states_decision_reasons_and_counts() -> None:
@@ -14,7 +17,7 @@ def test_the_summary_states_decision_reasons_and_counts() -> None:
     assert "nightly-20260312-020001-3f9c" in text
     assert f"- {escaped(made.REASON)}" in text
     assert "1,213 received = 1,200 accepted + 8 rejected + 4 duplicate + 1 rated." in text
-    assert "the counts reconcile." in text
+    assert "The counts reconcile." in text
     assert "| Agreement | 1 item fails" in text
 
 
@@ -57,3 +60,18 @@ def test_names_are_no_markup() -> None:
     held = made.decided("held", "gate", evil)
     assert "<img" not in run_summary(replace(made.REPORT, decisions=(held,)))
     assert table(["a"], [("x|y",)]).splitlines()[-1] == r"| x\|y |"
+
+
+def test_refused_rows_are_counted_by_file_and_reason() -> None:
+    rejects = tuple(RejectCount(f"f{n}.csv", "empty_id", n + 1) for n in range(LONGEST_TABLE + 2))
+    rows = rejects_table(replace(made.REPORT, rejects=rejects))
+    assert rows[0] == {"file": "f501.csv", "reason": "empty_id", "rows": 502}
+    assert rows[-1] == {"file": "… and 2 more in the report", "reason": "", "rows": 1 + 2}
+    (row,) = rejects_table(replace(made.REPORT, rejects=()))
+    assert row["file"] == "no row was refused or repeated"
+
+
+def test_prefect_being_away_fails_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    with told_to_prefect("artifacts"):
+        raise ConnectionError("response text")
+    assert caplog.messages == ["Prefect does not show this run's artifacts (ConnectionError)"]

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import export_formats
+from tasks import parquet_rows, workbooks
 from tasks.export_formats import open_export
-from tasks.mapping_file import MappingFile
+from tasks.mapping_file import MappingFile, read_mapping
 from tasks.reasons import ExportRefusedError, Fault
 
 HEADER = ["response_id", "item_id", "text"]
@@ -118,7 +118,7 @@ def test_jsonl_has_every_key_of_the_file(tmp_path: Path) -> None:
         ["8", "True", "", "2.0"],
         "bad_json",
         "bad_json",
-        ["10", "A", export_formats.NESTED, ""],
+        ["10", "A", parquet_rows.NESTED, ""],
         ["11", "A", "", ""],
     ]
 
@@ -142,8 +142,8 @@ def test_parquet_keeps_whole_numbers_whole(tmp_path: Path) -> None:
     path = tmp_path / "export.parquet"
     pq.write_table(table, path)
     assert rows(path) == [
-        [str(2**60 + 1), "7", "x", "1.5", "2026-03-12T14:05:00", export_formats.NESTED],
-        ["2", "", "", "2", "", export_formats.NESTED],
+        [str(2**60 + 1), "7", "x", "1.5", "2026-03-12T14:05:00", ""],
+        ["2", "", "", "2", "", ""],  # what no column is read from stays unread
     ]
 
 
@@ -168,7 +168,7 @@ def test_xlsx_first_sheet(tmp_path: Path) -> None:
 def test_a_workbook_that_unpacks_to_too_much_is_refused_unopened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export_formats, "XLSX_LIMIT_BYTES", 1_000_000)
+    monkeypatch.setattr(workbooks, "UNPACKED_BYTES", 1_000_000)
     path = tmp_path / "bomb.xlsx"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/worksheets/sheet1.xml", b"0" * 2_000_000)
@@ -217,3 +217,37 @@ def test_a_workbook_in_name_only(tmp_path: Path) -> None:
 def test_the_name_of_a_file_does_not_matter(tmp_path: Path) -> None:
     data = json.dumps({"id": 1, "item": 2, "text": "x"}).encode()
     assert rows(written(tmp_path, data, "export.csv")) == [["1", "2", "x"]]
+
+
+def test_a_file_that_is_not_in_the_encoding_that_was_named_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path, CSV.encode("utf-8"))
+    with pytest.raises(ExportRefusedError, match="not valid utf-16"):
+        open_export(path, MappingFile(encoding="utf-16"), 10_000)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["[" * 3_000, "{" * 3_000, "? [a]\n: b\n"]
+    + [f"submitted_at_format: '{form}'\n" for form in ("%d%d", "%", "%Q", "%Y\u0000")],
+)
+def test_a_mapping_file_that_means_nothing_is_refused(tmp_path: Path, words: str) -> None:
+    path = tmp_path / "mapping.yaml"
+    path.write_text(words)
+    with pytest.raises(ExportRefusedError, match="mapping file cannot be used"):
+        read_mapping(path)
+
+
+def test_parquet_with_any_byte_changed_is_read_or_refused(tmp_path: Path) -> None:
+    columns = {"response_id": pa.array(["r1", "r2"]), "item_id": pa.array(["A", "A"])}
+    table = pa.table({**columns, "text": pa.array(["longer words", "others"])})
+    path = tmp_path / "export.parquet"
+    pq.write_table(table, path, compression="none")
+    data = path.read_bytes()
+    refused = 0
+    for at in range(4, len(data) - 400):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 0x3F]) + data[at + 1 :])
+        try:
+            list(open_export(path, None, 10_000).rows())
+        except ExportRefusedError:
+            refused += 1
+    assert refused

@@ -17,6 +17,7 @@ from tasks.export_rows import (
 from tasks.mapping_file import MappingFile
 from tasks.reasons import SENTENCES, Fault, Reason
 
+TODAY = datetime.now(UTC).date()
 HEADER = ["response_id", "item_id", "text", "student_id", "submitted_at", "human_score", "season"]
 RULES = RowRules(map_columns(HEADER, None), None, b"key", max_characters=50)
 GOOD = ["007", "A1", "some words", "S-1", "2026-03-12T14:05:00Z", "2", "2026-spring"]
@@ -122,21 +123,21 @@ def test_no_numbers(cell: str) -> None:
     ],
 )
 def test_times(cell: str, hour: int) -> None:
-    found = submitted_at(cell, None)
+    found = submitted_at(cell, None, TODAY)
     assert found is not None
     assert found.tzinfo == UTC
     assert (found.year, found.month, found.day, found.hour) == (2026, 3, 12, hour)
 
 
 def test_a_named_form_reads_what_could_be_read_in_two_ways() -> None:
-    found = submitted_at("3/12/2026 2:05 PM", "%m/%d/%Y %I:%M %p")
+    found = submitted_at("3/12/2026 2:05 PM", "%m/%d/%Y %I:%M %p", TODAY)
     assert found == datetime(2026, 3, 12, 14, 5, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("cell", ["9999-12-31T23:59:59-23:00", "0001-01-01T00:00:00+10:00"])
 def test_times_outside_the_calendar(cell: str) -> None:
     with pytest.raises(RowFaultError):
-        submitted_at(cell, None)
+        submitted_at(cell, None, TODAY)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_times_outside_the_calendar(cell: str) -> None:
 )
 def test_impossible_times(cell: str, form: str | None) -> None:
     with pytest.raises(RowFaultError) as caught:
-        submitted_at(cell, form)
+        submitted_at(cell, form, TODAY)
     assert caught.value.fault == Fault(Reason.BAD_SUBMITTED_AT, "before 1990 or after tomorrow")
 
 
@@ -160,7 +161,18 @@ def test_impossible_times(cell: str, form: str | None) -> None:
     "moment", [datetime(1990, 1, 1, tzinfo=UTC), datetime.now(UTC) + timedelta(hours=14)]
 )
 def test_the_first_and_last_possible_times(moment: datetime) -> None:
-    assert submitted_at(moment.isoformat(), None) == moment
+    assert submitted_at(moment.isoformat(), None, TODAY) == moment
+
+
+@pytest.mark.parametrize("column", ["response_id", "item_id", "season"])
+def test_an_answer_is_no_identifier(column: str) -> None:
+    assert reason(**{column: "word " * 41}) == "id_too_long"
+    assert isinstance(checked(**{column: " " * 300 + "x" * 60}), CheckedRow)
+
+
+def test_a_text_of_megabytes_is_refused_at_a_glance() -> None:
+    found = checked(text="x" * 30_000_000)
+    assert found == Fault(Reason.TEXT_TOO_LONG, "30000000 characters, the limit is 50", "007", "A1")
 
 
 def test_pseudonyms_are_hmac_sha256() -> None:

@@ -267,6 +267,24 @@ def test_what_a_killed_ingest_left_is_replaced(workspace: Workspace) -> None:
     assert workspace.leftovers() == []
 
 
+def test_an_export_that_a_killed_run_took_in_counts_for_it_when_it_goes_on(
+    workspace: Workspace,
+) -> None:
+    data = HEADER + "1,A,S,2,x\n2,Z,S,2,x\n"
+    first = workspace.ingest(data)
+    stale = workspace.folder / ".ingest-0123456789ab"
+    stale.mkdir()
+    half = workspace.folder / "responses" / "season=2026-spring" / ".0123.parquet.4567.tmp"
+    half.write_bytes(b"half")
+    again = workspace.ingest(data)
+    assert not half.exists()
+    assert (again.status, again.received, again.accepted) == ("accepted", 2, 1)
+    assert again.rejected == first.rejected == 1
+    assert workspace.ingest(data, "copy.csv").status == "unchanged"
+    assert workspace.query("SELECT count(*) FROM responses") == [(1,)]
+    assert workspace.leftovers() == []
+
+
 def die_before_the_end(folder: Path) -> None:
     responses._insert = lambda *_: os._exit(9)  # type: ignore[assignment]
     ingest_export(
@@ -296,7 +314,7 @@ def test_the_same_bytes_for_another_purpose_are_refused(
 ) -> None:
     data, first = HEADER + "1,A,,2,x\n", replace(OPTIONS, validity=validity)
     assert workspace.ingest(data, options=first).accepted == 1
-    assert workspace.ingest(data, options=first).status == "unchanged"
+    assert workspace.ingest(data, "again.csv", options=first).status == "unchanged"
     with pytest.raises(ExportRefusedError, match="were taken in before"):
         workspace.ingest(data, options=replace(OPTIONS, validity=not validity))
 

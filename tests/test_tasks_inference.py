@@ -15,7 +15,7 @@ from models.adapters import Adapter, save_adapter
 from models.backbone import Backbone
 from models.postprocessing import Scaling, rounded, scaled, trimmed
 from tasks.inference import Engine, ShardResult, score_shard
-from tasks.planning import Shard, Unit, part_path
+from tasks.shards import Unit, part_path, shard_of, write_plan
 from warehouse import parts, schema
 from warehouse.texts import response_file
 
@@ -66,7 +66,8 @@ class Night:
                 "text_sha256": sha256(text),
                 "export_sha256": EXPORT,
                 "trait": unit.trait,
-                "shard": "s",
+                "adapter_version": unit.adapter_version,
+                "adapter_sha256": unit.adapter_sha256,
             }
             for unit in self.units
             for name, text in TEXTS.items()
@@ -76,8 +77,15 @@ class Night:
         stored = pa.Table.from_pylist(rows, schema=schema.RESPONSES)
         parts.write(response_file(responses, "2026-spring", EXPORT), stored)
         plan = self.home / "parts" / "run.plan.parquet"
-        parts.write(plan, table)
-        shard = Shard("s", len(rows), tuple(self.units), "fp32")
+        table = table.set_column(
+            table.column_names.index("adapter_version"),
+            "adapter_version",
+            table["adapter_version"].cast(pa.int32()),
+        )
+        each = [table.slice(start, len(TEXTS)) for start in range(0, len(table), len(TEXTS))]
+        shard = shard_of(list(zip(self.units, each, strict=True)), "backbone", "fp32")
+        named = pa.array([shard.name] * len(table), pa.string())
+        write_plan(plan, table.append_column("shard", named), [shard], "backbone")
         engine = Engine(str(self.backbone), 64, "fp32", "cpu", self.home / "trunk", 1 << 20)
         result = score_shard.fn(plan, shard, responses, self.home / "adapters", engine)
         part = pq.read_table(part_path(plan, shard))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks import inference, planning
+from tasks import planning
 from tasks.planning import Plan, Selection
 from tasks.tracking import RegisteredAdapter
 from warehouse import db, parts, runs, schema, scores
@@ -73,7 +73,9 @@ class Bench:
             )
             for response_id in ids:
                 connection.execute(
-                    "INSERT INTO responses VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO responses (response_id, item_id, season, submitted_at, "
+                    "text_sha256, characters, export_sha256, ingested_at, purpose) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     [response_id, item_id, season, NOW, text_sha256(text or response_id),
                      0 if blank else 4, export, NOW, purpose],
                 )  # fmt: skip
@@ -274,24 +276,6 @@ def test_responses_trained_on_wait_for_a_backfill(bench: Bench) -> None:
     bench.begin()
     assert bench.plan(adapter("a")).rows == 1
     assert bench.plan(adapter("a"), selection=BACKFILL).rows == 2
-
-
-def test_a_truncated_part_is_not_taken_for_whole(bench: Bench) -> None:
-    bench.respond("a", "a1", "a2")
-    plan = bench.plan(adapter("a"))
-    shard = plan.shards[0]
-    path = planning.part_path(plan.path, shard)
-    rows = pq.read_table(plan.path).to_pylist()
-    whole = part(rows).replace_schema_metadata({"shard": shard.name})
-    parts.write(path, whole)
-    assert inference._is_part_of(path, shard)
-    parts.write(path, whole.slice(1))
-    assert not inference._is_part_of(path, shard)
-    parts.write(path, whole.replace_schema_metadata({"shard": "another"}))
-    assert not inference._is_part_of(path, shard)
-    parts.write(path, whole)
-    path.write_bytes(path.read_bytes()[:-20])
-    assert not inference._is_part_of(path, shard)
 
 
 def test_a_night_with_nothing_to_do_is_done(bench: Bench) -> None:

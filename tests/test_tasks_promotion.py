@@ -1,6 +1,7 @@
 """Promote, keep or ask: decided by figures that are recorded, and that a person can defend."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -194,3 +195,16 @@ def test_a_cheaper_challenger_that_gives_up_little_is_asked_about() -> None:
     assert compare(human, champion, nearly).verdict == "keep"
     poor = np.roll(champion, 1)
     assert compare(human, champion, poor, saving="it is quick").verdict == "keep"
+
+
+def test_who_is_asked_about_a_student_hears_who_would_cross_a_cut_score() -> None:
+    human = np.tile([0, 1, 2, 3], 25)
+    student = human.copy()
+    student[:40:4] = 1  # ten of a hundred zeros become ones, and as many ones zeros
+    student[1:41:4] = 0
+
+    found = compare(human, human, student, cut_scores=[1], saving="it is quick")
+    told = replace(found, difference=-0.01)
+
+    assert told.verdict == "ask"
+    assert "it is quick; 10.0% of the responses cross a cut score in one direction" in told.reason

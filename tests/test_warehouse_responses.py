@@ -1,5 +1,6 @@
 """What becomes of each row, given what the warehouse knows and the rows before it."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +49,8 @@ class Bench:
             text = row.get("text", "words")
             lines.append(
                 {"row": number, "item_id": "A", "season": "2026", "text": text,
-                 "text_sha256": f"sha of {text}", "characters": len(text), **row}
+                 "text_sha256": hashlib.sha256(text.encode()).hexdigest(),
+                 "characters": len(text), **row}
             )  # fmt: skip
             for trait, rater, score in row.get("scores", []):
                 ratings.append(

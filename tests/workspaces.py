@@ -107,6 +107,7 @@ def backbone_setting(tiny_backbone_folder: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GRADELINE_BACKBONE", str(tiny_backbone_folder))
         patch.setenv("GRADELINE_WORKERS", "1")
+        patch.setenv("GRADELINE_RETRY_S", "0")  # what fails in a test fails the second time too
         yield
 
 

@@ -1,8 +1,9 @@
 """Open the warehouse for seconds, migrate it, and run the statements kept in ``sql/``."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+
+from warehouse import backup
 
 LOCK_WAIT_S = 60.0
 
@@ -30,7 +33,7 @@ def connect(
 
     One process that writes locks out all others, so a busy warehouse is waited for.
     A warehouse opened for writing is created where there is none. One of an earlier version is
-    migrated, whatever it is opened for.
+    copied to ``backups`` beside it and migrated, whatever it is opened for.
 
     Args:
         path: the ``warehouse.duckdb`` file.
@@ -52,7 +55,7 @@ def connect(
         connection.execute("SET TimeZone = 'UTC'")
         _check_version(connection, path)
         if not read_only:
-            _migrate(connection)
+            _migrate(connection, path)
         yield connection
     finally:
         connection.close()
@@ -101,10 +104,21 @@ def table(
 
 def _open(path: Path, *, read_only: bool, wait_s: float) -> duckdb.DuckDBPyConnection:
     path.parent.mkdir(parents=True, exist_ok=True)
+    return let_in(path, lambda: duckdb.connect(str(path), read_only=read_only), wait_s)
+
+
+def let_in(
+    path: Path, opening: Callable[[], duckdb.DuckDBPyConnection], wait_s: float = LOCK_WAIT_S
+) -> duckdb.DuckDBPyConnection:
+    """Try to open a warehouse until no other process holds it.
+
+    Raises:
+        WarehouseLockedError: another process held it for all of wait_s.
+    """
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            return duckdb.connect(str(path), read_only=read_only)
+            return opening()
         except duckdb.IOException as error:
             if "lock" not in str(error).lower():
                 raise
@@ -133,13 +147,23 @@ def _applied(connection: duckdb.DuckDBPyConnection) -> int:
     return int(newest)
 
 
-def _is_behind(path: Path, wait_s: float) -> bool:
-    """Whether a warehouse lacks migrations."""
+def versions(path: Path, wait_s: float = LOCK_WAIT_S) -> tuple[int, int]:
+    """A warehouse's newest migration, and the newest that this program knows; nothing is changed.
+
+    Raises:
+        WarehouseLockedError: another process held it for all of wait_s.
+    """
     connection = _open(path, read_only=True, wait_s=wait_s)
     try:
-        return _applied(connection) < _migrations()[-1][0]
+        return _applied(connection), _migrations()[-1][0]
     finally:
         connection.close()
+
+
+def _is_behind(path: Path, wait_s: float) -> bool:
+    """Whether a warehouse lacks migrations."""
+    applied, known = versions(path, wait_s)
+    return applied < known
 
 
 def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -151,8 +175,11 @@ def _check_version(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         )
 
 
-def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
+def _migrate(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     applied = _applied(connection)
+    if applied >= _migrations()[-1][0]:
+        return
+    taken = _before_migration(connection, path, applied) if applied else None
     for version, name, script in _migrations():
         if version <= applied:
             continue
@@ -163,3 +190,25 @@ def _migrate(connection: duckdb.DuckDBPyConnection) -> None:
             )
             connection.execute(script)
             connection.execute("INSERT INTO migrations VALUES (?, ?, now())", [version, name])
+    if taken is not None:
+        note_backup(connection, taken)
+
+
+def _before_migration(
+    connection: duckdb.DuckDBPyConnection, path: Path, applied: int
+) -> backup.Backup:
+    """A copy of the warehouse as the earlier version left it, which that version can open."""
+    word = f"before-migration-{applied + 1:04}"
+    return backup.take(connection, path, backup.free_path(path, word), word)
+
+
+def note_backup(connection: duckdb.DuckDBPyConnection, taken: backup.Backup) -> None:
+    """Enter a copy of this warehouse in its list."""
+    kept = asdict(taken)
+    now = kept.pop("taken_at")
+    execute(connection, "backup_insert", {**kept, "now": now})
+
+
+def backups(connection: duckdb.DuckDBPyConnection) -> list[backup.Backup]:
+    """The copies that were made of this warehouse, oldest first."""
+    return [backup.Backup(**row) for row in rows(connection, "backup_list")]

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 
+from warehouse.clock import moment
 from warehouse.db import execute, rows, transaction
 from warehouse.reports import UnknownRunError, no_such_run
 from warehouse.validity import ValidityScores, validity_results
@@ -105,7 +106,7 @@ def record_gate(
         UnknownRunError: there is no such run.
         NotDecidableError: it has committed no scores.
     """
-    message, now = "; ".join(reasons), datetime.now(UTC)
+    message, now = "; ".join(reasons), moment(connection)
     with transaction(connection):
         run = _decidable(connection, run_id)
         _replace_results(connection, run_id, results)
@@ -143,7 +144,7 @@ def decide(
         raise UnsignedDecisionError(f"{run_id}: {name!r} is what rules sign with: give your name")
     with transaction(connection):
         _decidable(connection, run_id)
-        _decide(connection, run_id, decision, name, why, datetime.now(UTC))
+        _decide(connection, run_id, decision, name, why, moment(connection))
         execute(connection, "release_set_status", {"run_id": run_id, "status": decision})
 
 

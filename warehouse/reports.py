@@ -1,7 +1,8 @@
 """What a run did, read back from the warehouse."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
@@ -36,6 +37,7 @@ class Run(RunCounts):
     message: str
     held_reasons: tuple[str, ...] = ()  # known when its scores were committed
     thresholds_sha256: str | None = None  # None: not judged
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)  # empty: not measured
 
     @property
     def wall_s(self) -> float | None:
@@ -84,7 +86,11 @@ def rejects_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> list[
 
 
 def _run(row: dict[str, Any]) -> Run:
-    read = {"parameters": json.loads(row["parameters"]), "held_reasons": _held_reasons(row)}
+    read = {
+        "parameters": json.loads(row["parameters"]),
+        "held_reasons": _held_reasons(row),
+        "stage_seconds": json.loads(row["stage_seconds"] or "{}"),
+    }
     return Run(**{**row, **read})
 
 

@@ -4,14 +4,15 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from warehouse import text_files
+from warehouse.clock import moment
 from warehouse.db import execute, rows, transaction
+from warehouse.storage import Location
 from warehouse.text_files import Season
 from warehouse.texts import response_file
 
@@ -126,6 +127,18 @@ def is_ingested(
     return bool(found)
 
 
+def ingested_by(
+    connection: duckdb.DuckDBPyConnection, export_sha256: str, run_id: str, file: str
+) -> RowCounts | None:
+    """What a run has taken in of an export before it was killed; None where it has not.
+
+    The reasons of rejected rows are not counted again.
+    """
+    sought = {"export_sha256": export_sha256, "run_id": run_id, "file": file}
+    found = rows(connection, "ingest_of_run", sought)
+    return RowCounts(**found[0]) if found else None
+
+
 def _purpose(*, validity: bool) -> str:
     """What responses are there for."""
     return "validity" if validity else "operational"
@@ -133,7 +146,7 @@ def _purpose(*, validity: bool) -> str:
 
 def ingest(
     connection: duckdb.DuckDBPyConnection,
-    folder: Path,
+    folder: Location,
     staged: StagedExport,
     sentences: Mapping[str, str],
     *,
@@ -147,7 +160,7 @@ def ingest(
 
     Args:
         connection: the warehouse, open for writing.
-        folder: the folder ``responses/``.
+        folder: the folder ``responses/``, on this machine or in an object store.
         staged: the export.
         sentences: reason code to the sentence that is kept with a reject.
         infer_items: first add items that are not there, with the scale their scores span.
@@ -194,7 +207,7 @@ def _classify(
 
 def _infer_items(connection: duckdb.DuckDBPyConnection, staged: StagedExport) -> None:
     """Add the items that are not there, unless a number stands for "no score", such as -99."""
-    now = datetime.now(UTC)
+    now = moment(connection)
     execute(connection, "ingest_infer_items", {"ratings": str(staged.ratings), "now": now})
     unlikely = rows(connection, "ingest_unlikely_scales", {"now": now, "points": MOST_POINTS})
     if unlikely:
@@ -227,9 +240,9 @@ def _seasons(connection: duckdb.DuckDBPyConnection) -> list[Season]:
 
 
 @contextmanager
-def _written_files() -> Iterator[list[Path]]:
+def _written_files() -> Iterator[list[Location]]:
     """Collects paths; removes these files again if the work fails."""
-    written: list[Path] = []
+    written: list[Location] = []
     try:
         yield written
     except BaseException:
@@ -263,7 +276,7 @@ def _insert(
     sentences: Mapping[str, str],
     counts: RowCounts,
 ) -> None:
-    kept = {"export_sha256": staged.export_sha256, "now": datetime.now(UTC)}
+    kept = {"export_sha256": staged.export_sha256, "now": moment(connection)}
     run = {**kept, "run_id": staged.run_id, "file": staged.file}
     execute(connection, "ingest_insert_responses", {**kept, "purpose": staged.purpose})
     subgroups = {"export_sha256": staged.export_sha256, "subgroups": str(staged.subgroups)}

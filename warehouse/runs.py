@@ -4,11 +4,12 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from typing import Any
 
 import duckdb
 
+from warehouse.clock import moment
 from warehouse.db import execute, rows, transaction
 
 NOT_LOGGED_YET = "not logged to MLflow yet: the next run tries again"
@@ -66,9 +67,9 @@ def start_run(
             execute(
                 connection,
                 "runs_abandon",
-                {"run_id": dead["run_id"], "finished_at": datetime.now(UTC)},
+                {"run_id": dead["run_id"], "finished_at": moment(connection)},
             )
-        now = datetime.now(UTC)
+        now = moment(connection)
         run_id = f"{kind}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         execute(
             connection,
@@ -98,6 +99,7 @@ def finish_run(
     responses_per_s: float | None = None,
     held_reasons: Sequence[str] = (),
     message: str = "",
+    stage_seconds: Mapping[str, float] | None = None,
 ) -> None:
     """Write a run's end: status, counts and cost. Runs inside the caller's transaction."""
     execute(
@@ -106,7 +108,7 @@ def finish_run(
         {
             "run_id": run_id,
             "status": status,
-            "finished_at": datetime.now(UTC),
+            "finished_at": moment(connection),
             **asdict(counts),
             "adapters_loaded": adapters_loaded,
             "files_accepted": files_accepted,
@@ -116,6 +118,7 @@ def finish_run(
             "responses_per_s": responses_per_s,
             "held_reasons": json.dumps(list(held_reasons)),
             "message": message,
+            "stage_seconds": json.dumps(dict(stage_seconds)) if stage_seconds else None,
         },
     )
 
@@ -124,6 +127,14 @@ def hold(connection: duckdb.DuckDBPyConnection, run_id: str, reasons: Sequence[s
     """Keep what will hold a run before it ends, in case that it is killed before."""
     kept = {"run_id": run_id, "held_reasons": json.dumps(list(reasons))}
     execute(connection, "runs_hold", kept)
+
+
+def set_seconds(
+    connection: duckdb.DuckDBPyConnection, run_id: str, stage_seconds: Mapping[str, float]
+) -> None:
+    """Keep where a run's time went: seconds by stage."""
+    kept = {"run_id": run_id, "stage_seconds": json.dumps(dict(stage_seconds))}
+    execute(connection, "runs_set_seconds", kept)
 
 
 def untold(connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -3,16 +3,15 @@
 It is the score cache, too: what an earlier run computed for the same text is copied, not computed.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from warehouse import schema
+from warehouse.clock import moment
 from warehouse.db import execute, rows, transaction
 from warehouse.runs import RunCounts, finish_run
 
@@ -24,6 +23,7 @@ class RunCost:
     adapters_loaded: int
     peak_rss_mb: float
     responses_per_s: float | None  # scores computed per second of scoring
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)  # spent before the commit
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,11 @@ def commit(
         The status (``done`` or ``held``) and the counts. The counts are read back from the
         ledger, so a row that was lost on the way holds the run.
     """
-    connection.register("plan", pq.read_table(plan))
+    connection.register("plan", ds.dataset(plan))
     connection.register("parts", ds.dataset([str(part) for part in parts], schema=schema.PARTS))
     with transaction(connection):
         # One time for all, set here: a part may be older than scores committed since it was made.
-        now = {"run_id": run_id, "now": datetime.now(UTC)}
+        now = {"run_id": run_id, "now": moment(connection)}
         execute(connection, "scores_commit", now)
         execute(connection, "scores_commit_validity", now)
         execute(connection, "scores_commit_reused", now)
@@ -113,5 +113,6 @@ def commit(
             responses_per_s=cost.responses_per_s,
             held_reasons=held,
             message="; ".join(held),
+            stage_seconds=cost.stage_seconds,
         )
     return status, counts

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from warehouse import parts, schema
 from warehouse.db import execute, rows, table
+from warehouse.storage import Location
 
 PIECE_CHARACTERS = 16_000_000
 BATCH_ROWS = 8192
@@ -61,7 +62,7 @@ def deal_out(
     return files
 
 
-def write_season(path: Path, pieces: Sequence[Path]) -> None:
+def write_season(path: Location, pieces: Sequence[Path]) -> None:
     """Sort the pieces one after another into ``path``, by item_id and response_id."""
     with (
         parts.whole_file(path) as temporary,

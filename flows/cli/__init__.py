@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-from flows.cli import adapters, intake, results, scoring
+from flows.cli import adapters, intake, ledger, results, scoring, serving
 from flows.cli.options import EXIT_CODES, Parser, home
 
 
@@ -42,6 +42,6 @@ def parser() -> argparse.ArgumentParser:
     )
     home(root, default=None)
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (intake, adapters, scoring, results):
+    for group in (intake, adapters, scoring, results, ledger, serving):
         group.add(commands)
     return root

@@ -1,5 +1,6 @@
 """The command lines that score."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.cli.options import (
@@ -21,6 +22,7 @@ def add(commands: "Commands") -> None:
     """Add these commands."""
     _nightly(commands)
     _backfill(commands)
+    _changes(commands)
     _evaluate(commands)
     _demo(commands)
 
@@ -42,25 +44,73 @@ def _backfill(commands: "Commands") -> None:
     backfill = command(
         commands,
         "backfill",
-        "score whole seasons, items or dates, with champions or a pinned version",
-        "gradeline backfill --seasons 2025-fall --adapter champion",
+        "score whole seasons, items or dates again, with champions, a version, or as they were",
+        "gradeline backfill --season 2025-fall --adapter champion --dry-run",
     )
-    which(backfill)
-    backfill.add_argument("--from", dest="from_date", type=day, metavar="DATE")
-    backfill.add_argument("--to", dest="to_date", type=day, metavar="DATE")
+    backfill.add_argument(
+        "--season",
+        "--seasons",
+        dest="seasons",
+        nargs="+",
+        action="extend",
+        metavar="S",
+        help="only these seasons (default: all); may be given several times",
+    )
+    backfill.add_argument(
+        "--items",
+        nargs="+",
+        action="extend",
+        metavar="ID",
+        help="only these items (default: all)",
+    )
+    backfill.add_argument(
+        "--from", dest="from_date", type=day, metavar="DATE", help="submitted on this day or later"
+    )
+    backfill.add_argument(
+        "--to", dest="to_date", type=day, metavar="DATE", help="submitted on this day or earlier"
+    )
     backfill.add_argument(
         "--adapter",
         type=_adapter,
         default="champion",
-        metavar="champion|vN",
-        help="the adapter that scores (default: champion)",
+        metavar="champion|vN|as-scored-then",
+        help="what scores: the champions (default), one version, or for each response the adapter "
+        "whose score of it stands",
     )
-    administration_date(backfill)
+    backfill.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="count what would be done, estimate time and disk, and change nothing",
+    )
+    backfill.add_argument(
+        "--date",
+        dest="administration_date",
+        type=day,
+        metavar="DATE",
+        help="the day the run counts for (default: the last day of the responses it scores)",
+    )
     as_json(backfill)
 
 
-def _adapter(text: str) -> int | str:
-    return text if text == "champion" else version(text)
+def _adapter(text: str) -> str:
+    return text if text in {"champion", "as-scored-then"} else f"v{version(text)}"
+
+
+def _changes(commands: "Commands") -> None:
+    changes = command(
+        commands,
+        "changes",
+        "what a backfill changes of released scores, by item or response by response",
+        "gradeline changes backfill-20260312-020001-3f9c --file changes.csv",
+    )
+    changes.add_argument("run_id", metavar="RUN", help="the run, as `gradeline status` names it")
+    changes.add_argument(
+        "--file",
+        type=Path,
+        metavar="FILE",
+        help="write every changed score to this .csv or .parquet file, with both adapters",
+    )
+    as_json(changes)
 
 
 def _evaluate(commands: "Commands") -> None:

@@ -19,7 +19,10 @@ def _items(settings: Settings, options: argparse.Namespace) -> int:
         return DONE
     if options.verb == "add":
         bank = item_bank.read_bank(options.bank)
-        with locked(settings.home), db.connect(settings.warehouse) as connection:
+        with (
+            locked(settings.home, "items add", wait_s=settings.lock_wait_s),
+            db.connect(settings.warehouse) as connection,
+        ):
             counts = items.add_items(connection, item_bank.item_rows(bank))
         return answer(options, counts, f"items: {words(counts)}")
     with db.connect(settings.warehouse, read_only=True) as connection:

@@ -58,6 +58,7 @@ def _thresholds(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _status(settings: Settings, options: argparse.Namespace) -> int:
+    from tasks.time_split import time_sentence
     from warehouse import db, reports
 
     with db.connect(settings.warehouse, read_only=True) as connection:
@@ -66,6 +67,10 @@ def _status(settings: Settings, options: argparse.Namespace) -> int:
         complain(f"no run{f' of kind {options.kind}' if options.kind else ''} yet")
         return ERROR
     rows = {name: value for name, value in asdict(last).items() if value not in (None, "")}
+    if last.stage_seconds:
+        rows["stage_seconds"] = time_sentence(last.stage_seconds)
+    else:
+        rows.pop("stage_seconds", None)
     table = Table(show_header=False, box=None)
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))

@@ -22,18 +22,36 @@ def _nightly(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _backfill(settings: Settings, options: argparse.Namespace) -> int:
-    from flows.backfill import backfill
+    from flows.backfill import backfill, chosen_by, rehearse
 
-    result = backfill(
-        options.seasons,
-        options.items,
-        from_date=options.from_date,
-        to_date=options.to_date,
-        adapter=options.adapter,
-        administration_date=options.administration_date,
-        home=settings.home,
-    )
+    choice = (options.seasons, options.items, options.from_date, options.to_date, options.adapter)
+    if options.dry_run:
+        from tasks.estimate_told import as_data, estimate_table
+
+        found = rehearse(settings, chosen_by(*choice), options.adapter)
+        return answer(options, as_data(found), estimate_table(found))
+    result = backfill(*choice, administration_date=options.administration_date, home=settings.home)
     return _scored(settings, options, result)
+
+
+def _changes(settings: Settings, options: argparse.Namespace) -> int:
+    from flows.changes import changes_of, write_changes
+    from tasks.comparison_tables import comparison_rows, comparison_totals
+    from tasks.comparison_told import comparison_table
+
+    found = changes_of(settings, options.run_id)
+    data: dict[str, Any] = {
+        **(comparison_totals(found.comparison) or {}),
+        "items": comparison_rows(found.comparison, found.small_cell),
+    }
+    shown = comparison_table(found.comparison, found.small_cell)
+    if options.file is None:
+        return answer(options, data, shown)
+    written = write_changes(settings, options.run_id, options.file)
+    answer(options, {**data, "file": options.file, "rows": written}, shown)
+    if not options.json:
+        console.print(f"{written:,} changed scores   {options.file}", soft_wrap=True)
+    return DONE
 
 
 def _evaluate(settings: Settings, options: argparse.Namespace) -> int:
@@ -55,16 +73,25 @@ def _demo(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _scored(settings: Settings, options: argparse.Namespace, result: Any) -> int:
+    from tasks.comparison_tables import comparison_totals
+    from tasks.comparison_told import comparison_table
     from tasks.run_tables import item_rows
     from tasks.summary import summary_table
 
     run_ = result.report.run
     answer(
         options,
-        {"run": run_, "items": item_rows(result.report), "report": result.html},
+        {
+            "run": run_,
+            "items": item_rows(result.report),
+            "replaced": comparison_totals(result.report.comparison),
+            "report": result.html,
+        },
         summary_table(result.report),
     )
     if not options.json:
+        if result.report.comparison is not None:
+            console.print(comparison_table(result.report.comparison, result.report.small_cell))
         console.print(_where(settings, result.html), soft_wrap=True)
     if run_.message:
         complain(run_.message)
@@ -82,6 +109,7 @@ def _where(settings: Settings, html: Path) -> str:
 COMMANDS: dict[str, Callable[[Settings, argparse.Namespace], int]] = {
     "nightly": _nightly,
     "backfill": _backfill,
+    "changes": _changes,
     "evaluate": _evaluate,
     "demo": _demo,
 }

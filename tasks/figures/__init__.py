@@ -6,6 +6,7 @@ Figures are made without pyplot: it keeps every figure alive and is not safe in 
     of_item     one item in four pictures
     pages       the same of all items, sixty to a page
     overview    agreement by item, means by subgroup, latency and memory
+    replaced    what a backfill changes of released scores
     over_time   administrations: drift, and a season
 """
 
@@ -18,6 +19,7 @@ from tasks.figures.overview import (
     overview_figure,
 )
 from tasks.figures.pages import calibration_pages, confusion_pages, distribution_pages
+from tasks.figures.replaced import replaced_pages
 
 __all__ = [
     "agreement_pages",
@@ -29,5 +31,6 @@ __all__ = [
     "item_figure",
     "mean_difference_pages",
     "overview_figure",
+    "replaced_pages",
     "season_figure",
 ]

@@ -7,8 +7,12 @@ Only item ids, counts and figures are logged: never a response's text, never a s
     runs       parents and their children
     registry   adapters: versions, champions, challengers
     fetching   adapters' files
+    attempts   what a killed training has left
+    erasing    rows about some responses, taken out of tables
 """
 
+from tasks.tracking.attempts import take_up_run
+from tasks.tracking.erasing import erase_rows
 from tasks.tracking.fetching import fetch_adapter, fetch_adapters, sound_adapters
 from tasks.tracking.registry import (
     CHALLENGER,
@@ -27,14 +31,16 @@ from tasks.tracking.runs import (
     Child,
     DataInput,
     Series,
+    add_metrics,
     amend_run,
     failing_with,
     log_children,
     log_run,
+    run_page,
     start_run,
     withdraw_run,
 )
-from tasks.tracking.store import Tracking, TrackingError
+from tasks.tracking.store import Tracking, TrackingError, UnreachableError
 
 __all__ = [
     "CHALLENGER",
@@ -47,7 +53,10 @@ __all__ = [
     "Series",
     "Tracking",
     "TrackingError",
+    "UnreachableError",
+    "add_metrics",
     "amend_run",
+    "erase_rows",
     "failing_with",
     "fetch_adapter",
     "fetch_adapters",
@@ -57,9 +66,11 @@ __all__ = [
     "read_registry",
     "register_adapter",
     "registered_name",
+    "run_page",
     "set_alias",
     "sound_adapters",
     "start_run",
     "tag_adapter",
+    "take_up_run",
     "withdraw_run",
 ]

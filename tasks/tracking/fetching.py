@@ -55,7 +55,12 @@ def fetch_adapter(tracking: Tracking, adapter: RegisteredAdapter, adapters: Path
 
 
 def fetch_adapters(tracking: Tracking, wanted: Iterable[RegisteredAdapter], adapters: Path) -> None:
-    """Fetch what is not here yet; one that cannot be had is logged, and its item is not scored."""
+    """Fetch what is not here yet; one that cannot be had is logged, and its item is not scored.
+
+    What a killed process had half fetched goes first; the caller holds the workspace's lock.
+    """
+    for half in adapters.glob(".fetch-*"):
+        shutil.rmtree(half, ignore_errors=True)
     for adapter in wanted:
         try:
             fetch_adapter(tracking, adapter, adapters)

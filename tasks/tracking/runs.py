@@ -7,7 +7,7 @@ parameters in one batch, end it. The rest of a child's time is the pictures it m
 import json
 import logging
 import math
-import warnings
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from tasks.metric_names import LONGEST_PARAM, LONGEST_TAG, fitting, metric_step
 from tasks.tracking.store import Tracking, TrackingError, pages, told
 
 LONGEST_DIGEST = 36
+TABLES = "mlflow.loggedArtifacts"  # which files the UI shows as tables
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,14 @@ def start_run(tracking: Tracking, subject: str, run_id: str, tags: Mapping[str, 
     experiment_id = tracking.experiment_id(client, subject)
     run = client.create_run(experiment_id, run_name=run_id, tags=_fitting_tags(tags))
     return str(run.info.run_id)
+
+
+@told
+def run_page(tracking: Tracking, mlflow_run_id: str, pages: str) -> str:
+    """The address of a run's page, beneath that of MLflow's pages."""
+    experiment_id = tracking.client().get_run(mlflow_run_id).info.experiment_id
+    where = f"experiments/{experiment_id}/runs/{mlflow_run_id}"
+    return f"{pages.rstrip('/')}/#/{where}?workflowType=machine_learning"
 
 
 @told
@@ -164,13 +173,8 @@ def log_run(
     )
     if data is not None:
         client.log_inputs(mlflow_run_id, datasets=[_dataset_input(data)])
-    for path, columns in (tables or {}).items():
-        if any(columns.values()):
-            _log_table(client, mlflow_run_id, columns, path)
-    for path, figure in figures:
-        client.log_figure(mlflow_run_id, figure, path)
-    for path, content in (texts or {}).items():
-        client.log_text(mlflow_run_id, content, path)
+    filled = {path: columns for path, columns in (tables or {}).items() if any(columns.values())}
+    _log_files(client, mlflow_run_id, filled, figures, texts or {})
     client.set_terminated(mlflow_run_id, "FAILED" if failed else "FINISHED")
 
 
@@ -187,6 +191,14 @@ def log_child(client: MlflowClient, parent_run_id: str, child: Child) -> tuple[s
     """Log one child; returns MLflow's id and the address of its artifacts."""
     experiment_id = client.get_run(parent_run_id).info.experiment_id
     return _log_child(client, experiment_id, parent_run_id, child)
+
+
+@told
+def add_metrics(
+    tracking: Tracking, mlflow_run_id: str, metrics: Mapping[str, float | None], day: date
+) -> None:
+    """Log metrics to a run that has ended; one that has them already gets a second value."""
+    tracking.client().log_batch(mlflow_run_id, metrics=_metrics({day: metrics}))
 
 
 @told
@@ -284,6 +296,39 @@ def _dataset_input(data: DataInput) -> DatasetInput:
     return DatasetInput(dataset, [InputTag("mlflow.data.context", data.context)])
 
 
+def _log_files(
+    client: MlflowClient,
+    run_id: str,
+    tables: Mapping[str, Mapping[str, list[Any]]],
+    figures: Iterable[tuple[str, Figure]],
+    texts: Mapping[str, str],
+) -> None:
+    """Log all files of a run in one go.
+
+    `log_table` searches all models of the experiment, over and over, for a table that could be
+    appended to; with a hundred items that took longer than all the rest. What makes the UI show a
+    file as a table is a tag.
+    """
+    with tempfile.TemporaryDirectory(prefix="gradeline-") as folder:
+        for path, columns in tables.items():
+            _place(folder, path).write_text(json.dumps(_split(columns)), encoding="utf-8")
+        for path, figure in figures:
+            figure.savefig(_place(folder, path))
+        for path, content in texts.items():
+            _place(folder, path).write_text(content, encoding="utf-8")
+        client.log_artifacts(run_id, folder)
+    if tables:
+        shown = [{"path": path, "type": "table"} for path in tables]
+        client.set_tag(run_id, TABLES, json.dumps(shown))
+
+
+def _place(folder: str, path: str) -> Path:
+    """Where in the folder a file goes; its own folder is made."""
+    place = Path(folder, path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 def _split(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     """Columns as `log_table` writes them: pandas' "split", with null for what is no number."""
     rows = zip(*columns.values(), strict=True)
@@ -291,13 +336,6 @@ def _split(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
 
 
 def _or_null(cell: Any) -> Any:
+    if isinstance(cell, list):
+        return [_or_null(one) for one in cell]
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
-
-
-def _log_table(
-    client: MlflowClient, run_id: str, columns: Mapping[str, list[Any]], path: str
-) -> None:
-    with warnings.catch_warnings():
-        # MLflow selects columns in a way that pandas 3 announces to change: not our user's affair.
-        warnings.filterwarnings("ignore", message=".*select_dtypes")
-        client.log_table(run_id, dict(columns), path)

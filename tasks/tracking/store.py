@@ -8,7 +8,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
+from requests import RequestException
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 # Tells the UI to show metrics and models first, not language-model traces. That of MLflow 3.17 goes
 # by a switch of its own, or by `?workflowType=machine_learning` in its address.
@@ -19,8 +20,16 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
+# What MLflow says where its server could not be reached, or had a fault of its own.
+PASSING = {"INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
+
+
 class TrackingError(RuntimeError):
     """MLflow's store or server cannot be used."""
+
+
+class UnreachableError(TrackingError):
+    """MLflow's store or server cannot be used now; it may be, a little later."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +95,19 @@ def told(
         try:
             return function(tracking, *args, **kwargs)
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise TrackingError(
+            kind = UnreachableError if _may_pass(error) else TrackingError
+            raise kind(
                 f"MLflow at {tracking.uri} cannot be used ({type(error).__name__}): see that its "
                 "server runs, or unset MLFLOW_TRACKING_URI to use the workspace's own store"
             ) from error
 
     return telling
+
+
+def _may_pass(error: Exception) -> bool:
+    if isinstance(error, MlflowException):
+        return error.error_code in PASSING
+    return isinstance(error, ConnectionError | TimeoutError | RequestException | OperationalError)
 
 
 def pages(search: Any) -> list[Any]:

@@ -6,6 +6,7 @@ JOIN responses r ON r.ingested_at <= this.finished_at
 JOIN items i ON i.item_id = r.item_id
 WHERE this.run_id = $run_id
   AND r.purpose = 'operational'
+  AND r.retired_at IS NULL
   AND ($seasons IS NULL OR list_contains(CAST($seasons AS VARCHAR[]), r.season))
   AND ($items IS NULL OR list_contains(CAST($items AS VARCHAR[]), r.item_id))
   AND NOT EXISTS (

@@ -18,6 +18,10 @@ SELECT s.row,
        coalesce(s.found, off.off_scale) AS found,
        CASE
            WHEN s.fault IS NOT NULL THEN s.fault
+           WHEN sha256(s.student_pseudo) IN (SELECT pseudo_sha256 FROM erasures)
+               OR sha256(s.response_id || chr(31) || s.text_sha256)
+                  IN (SELECT row_sha256 FROM erased_responses)
+               THEN 'erased'
            WHEN s.item_id NOT IN (SELECT item_id FROM items) THEN 'unknown_item'
            WHEN off.unknown_trait OR (s.trait IS NOT NULL AND i.trait IS NULL) THEN 'unknown_trait'
            WHEN off.off_scale IS NOT NULL THEN 'score_off_scale'

@@ -20,5 +20,6 @@ SET status = $status,
     peak_rss_mb = $peak_rss_mb,
     responses_per_s = $responses_per_s,
     held_reasons = $held_reasons,
-    message = $message
+    message = $message,
+    stage_seconds = $stage_seconds
 WHERE run_id = $run_id

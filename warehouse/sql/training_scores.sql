@@ -14,6 +14,7 @@ FROM human_scores h
 JOIN responses r ON r.response_id = h.response_id
 JOIN items i ON i.item_id = r.item_id AND i.trait = h.trait
 WHERE r.characters > 0
+  AND r.retired_at IS NULL
   AND r.purpose = 'operational'
   AND ($seasons IS NULL OR list_contains($seasons, r.season))
   AND ($items IS NULL OR list_contains($items, r.item_id))

@@ -9,6 +9,7 @@ SELECT r.item_id,
 FROM responses r
 JOIN items i ON i.item_id = r.item_id
 WHERE r.characters > 0
+  AND r.retired_at IS NULL
   AND r.purpose = 'operational'
   AND ($seasons IS NULL OR list_contains($seasons, r.season))
   AND ($items IS NULL OR list_contains($items, r.item_id))

@@ -1,0 +1,2 @@
+-- A run is compared anew.
+DELETE FROM comparison_counts WHERE run_id = $run_id

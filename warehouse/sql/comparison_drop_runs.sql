@@ -1,0 +1,2 @@
+-- A run is compared anew.
+DELETE FROM comparison_runs WHERE run_id = $run_id
