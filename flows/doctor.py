@@ -88,7 +88,7 @@ def _memory(settings: Settings) -> Check:
     """Free memory against what the last run that scored took."""
     free = psutil.virtual_memory().available / 1e6
     needed, source = LEAST_MEMORY_MB, "a night is expected to take"
-    if settings.warehouse.exists():
+    if _is_current(settings):
         with db.connect(settings.warehouse, read_only=True, wait_s=1) as connection:
             last = reports.last_run(connection, "nightly")
         if last is not None and last.peak_rss_mb:
@@ -97,6 +97,12 @@ def _memory(settings: Settings) -> Check:
     if free < needed:
         return Check("memory", "fault", found, "end other programs, or give the machine more")
     return Check("memory", "ok", found)
+
+
+def _is_current(settings: Settings) -> bool:
+    """Whether the warehouse can be read as it is: opening an earlier one would migrate it."""
+    path = settings.warehouse
+    return path.exists() and checkup.warehouse_version(path).status == "ok"
 
 
 def _versions() -> Iterator[Check]:
@@ -183,6 +189,8 @@ def _adapters(settings: Settings) -> Iterator[Check]:
     if store.startswith("sqlite:") and not (settings.home / "mlflow.db").exists():
         yield Check("champions", "note", "no adapter is registered yet", "gradeline train")
         return
+    if not _is_current(settings):
+        return  # told above; to read it would migrate it
     found = list_adapters(Tracking(store, settings.home, settings.programme), CHAMPION)
     with db.connect(settings.warehouse, read_only=True, wait_s=1) as connection:
         bank = items.list_items(connection)

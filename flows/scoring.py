@@ -113,6 +113,7 @@ def score_and_report(
     precision = resolved(settings.precision, device_named(settings.device))
     clear_unfinished(settings.parts)
     clear_unfinished(settings.adapters)
+    clear_unfinished(settings.reports)
     with split.stage("plan"):
         plan = patient(plan_scoring, settings.retry_s)(
             settings.warehouse,

@@ -153,6 +153,8 @@ def test_a_warehouse_of_an_earlier_version_is_left_as_it_is(settings: Settings) 
         connection.execute("DELETE FROM migrations WHERE version >= 4")
     check = checkup.warehouse_version(settings.warehouse)
     assert (check.status, check.found[:14]) == ("note", "at migration 3")
+    told = notes(settings, "warehouse")
+    assert told == [check.found]
     assert checkup.warehouse_version(settings.warehouse) == check
 
 

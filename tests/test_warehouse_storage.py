@@ -81,6 +81,26 @@ def test_where_a_setting_points() -> None:
         (location("gopher://school/night") / "a").exists()
 
 
+def test_an_upload_that_fails_takes_nothing_away(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, new = location(bucket) / "kept" / "a.parquet", location(bucket) / "kept" / "b.parquet"
+    parts.write(place, TABLE)
+
+    def broken(*_: object) -> None:
+        raise OSError("the network is gone")
+
+    monkeypatch.setattr(parts.fs, "copy_files", broken)
+    for one in (place, new):
+        with (
+            pytest.raises(OSError, match="the network is gone"),
+            parts.whole_file(one) as temporary,
+        ):
+            temporary.write_bytes(b"half of it")
+    assert parts.read(place).num_rows == TABLE.num_rows
+    assert not new.exists()
+
+
 def test_a_store_keeps_whole_files(bucket: str, tmp_path: Path) -> None:
     root = location(bucket) / "files"
     assert isinstance(root, ObjectPath)

@@ -148,14 +148,19 @@ def _footer_start(content: bytes) -> int:
 
 
 def _upload(path: Path, place: ObjectPath) -> None:
-    """Copy a file to the store; one that did not arrive whole is removed there."""
+    """Copy a file to the store; one that did not arrive whole is removed there.
+
+    What was there before stays where an upload fails: a store shows one when all of it is there.
+    """
+    replaces = place.exists()
     try:
         fs.copy_files(str(path), place.path, None, place.filesystem)
         arrived = place.filesystem.get_file_info(place.path).size
         if arrived != path.stat().st_size:
             raise OSError(f"{arrived} of {path.stat().st_size} bytes arrived at {place}: try again")
     except BaseException:
-        place.unlink(missing_ok=True)
+        if not replaces:
+            place.unlink(missing_ok=True)
         raise
 
 
