@@ -60,7 +60,10 @@ def _fuzzing(chosen: argparse.Namespace) -> Any:
     seeds = range(1, 150) if chosen.short else range(*chosen.seeds)
     found = fuzz(seeds, folder, tell)
     tell(f"fuzzing: {found.files} files, {found.seconds:.0f} s, {dict(found.outcomes)}")
-    return asdict(found)
+    # `asdict` would take a Counter's pairs for its keys.
+    return {
+        name: dict(held) if isinstance(held, dict) else held for name, held in vars(found).items()
+    }
 
 
 def _on_stage(chosen: argparse.Namespace) -> dict[str, Any]:
